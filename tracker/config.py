@@ -1,0 +1,130 @@
+"""Settings: one frozen object, read once from TOML files and the environment, handed to `create_app`.
+
+Order, the later wins: `config/default.toml`, the file named by `TRACKER_CONFIG`, `TRACKER_*` variables.
+An unknown key or a value of the wrong type stops the start with a sentence. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tracker.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _no_trailing_slash(value: str) -> str:
+    return value.rstrip("/")
+
+
+class Config(BaseModel):
+    """Every setting. What each is for stands in `config/default.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site_name: str = Field(min_length=1, max_length=80)
+    team_name: str = Field(min_length=1, max_length=80)
+    base_url: Annotated[str, AfterValidator(_no_trailing_slash)]
+    host: str
+    port: int = Field(ge=1, le=65535)
+    data_dir: Path
+    database_url: SecretStr
+    smtp_url: SecretStr
+    secret_key: SecretStr
+    mail_from: str = Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$")
+    mail_from_name: str = Field(max_length=80, pattern=r"^[ -~]*$")
+    review_months: int = Field(ge=1, le=60)
+    session_hours: int = Field(ge=1, le=72)
+    session_idle_minutes: int = Field(ge=5, le=24 * 60)
+    setup_link_hours: int = Field(ge=1, le=24 * 30)
+    confirm_link_hours: int = Field(ge=1, le=24 * 7)
+    proxy_hops: int = Field(ge=0, le=5)
+    security_contact: str = Field(pattern=r"^((mailto:|https://)\S+)?$")
+    log_level: Literal["debug", "info", "warning", "error"]
+    reports: tuple[Path, ...]
+
+    @property
+    def data_path(self) -> Path:
+        """The data folder as an absolute path."""
+        return ROOT / self.data_dir
+
+    @property
+    def keys_path(self) -> Path:
+        """The folder of keys, outside the database, readable by its owner only."""
+        return self.data_path / "keys"
+
+    @property
+    def outbox_path(self) -> Path:
+        """Where mails land as .eml files while no SMTP server is set."""
+        return self.data_path / "outbox"
+
+    @property
+    def public_url(self) -> str:
+        """The address that links in mails and feeds start with, without a slash at the end."""
+        return self.base_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address, with the SQLite file in the data folder where none is set."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_path / 'tracker.db'}"
+
+    @property
+    def report_paths(self) -> tuple[Path, ...]:
+        """The bundled report files as absolute paths."""
+        return tuple(ROOT / path for path in self.reports)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the settings. Raises ConfigError, whose text names the key and what is wrong with it."""
+    environ = os.environ if environ is None else environ
+    values = _read_toml(ROOT / "config" / "default.toml")
+    if own := environ.get("TRACKER_CONFIG"):
+        values |= _read_toml(Path(own))
+    for name, value in environ.items():
+        if name.startswith("TRACKER_") and name != "TRACKER_CONFIG":
+            key = name.removeprefix("TRACKER_").lower()
+            if key not in Config.model_fields:
+                raise ConfigError(f"{name} is not a setting of the tracker. See config/default.toml for the names.")
+            values[key] = value.split(os.pathsep) if key == "reports" else value
+    return make(values)
+
+
+def make(values: Mapping[str, Any]) -> Config:
+    """Build the frozen object from plain values, or raise ConfigError with one sentence a wrong key."""
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        raise ConfigError(
+            " ".join(
+                f"Setting {'.'.join(str(part) for part in item['loc'])}: {item['msg']}." for item in error.errors()
+            )
+        ) from None
+    secret = config.secret_key.get_secret_value()
+    if secret and len(secret) < 32:
+        raise ConfigError("Setting secret_key: at least 32 characters are needed, or none to use the key file.")
+    try:
+        backend = make_url(config.sqlalchemy_url).get_backend_name()
+    except ArgumentError:
+        raise ConfigError(
+            "Setting database_url: this is not a database address. Example: postgresql://user@host/name."
+        ) from None
+    if backend not in ("sqlite", "postgresql"):
+        raise ConfigError(f"Setting database_url: {backend} is not supported; use sqlite or postgresql.")
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"The settings file {path} does not exist.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error}.") from None

@@ -1,0 +1,74 @@
+"""What can go wrong, in sentences fit to show to the person who met it.
+
+Services raise these; `views/errors.py` turns them into pages and the command line into one line on stderr.
+The sentence is an English msgid with `%(name)s` places; the entry point translates and fills it.
+"""
+
+from __future__ import annotations
+
+
+class TrackerError(Exception):
+    """Parent of all. `message` is the untranslated sentence, `values` fill its places, `status` is for HTTP."""
+
+    status = 400
+
+    def __init__(self, message: str, **values: object) -> None:
+        self.message = message
+        self.values = values
+        super().__init__(message % values if values else message)
+
+
+class ConfigError(TrackerError):
+    """A setting is missing, unknown or of the wrong type."""
+
+    status = 500
+
+
+class NotAllowed(TrackerError):
+    """This person may not do this."""
+
+    status = 403
+
+
+class NotFound(TrackerError):
+    """It does not exist, or this person may not know that it does: the two look the same."""
+
+    status = 404
+
+
+class Conflict(TrackerError):
+    """Somebody else was quicker, or the thing is no longer in a state that allows this."""
+
+    status = 409
+
+
+class Stale(Conflict):
+    """A save on top of a version that somebody has changed meanwhile. `current` is the row as it is now."""
+
+    def __init__(self, message: str, current: object, **values: object) -> None:
+        self.current = current
+        super().__init__(message, **values)
+
+
+class Invalid(TrackerError):
+    """What was entered breaks a rule. `field` names the form field, if there is one."""
+
+    status = 422
+
+    def __init__(self, message: str, field: str | None = None, **values: object) -> None:
+        self.field = field
+        super().__init__(message, **values)
+
+
+class InvalidFile(Invalid):
+    """A whole file was refused. `problems` holds one sentence each, with its place in the file."""
+
+    def __init__(self, message: str, problems: list[str], **values: object) -> None:
+        self.problems = problems
+        super().__init__(message, **values)
+
+
+class TooMany(TrackerError):
+    """Too many attempts in too short a time."""
+
+    status = 429

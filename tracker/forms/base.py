@@ -1,0 +1,197 @@
+"""What all forms share: clean text, sentences as errors, and the attributes that screen readers need."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask_babel import gettext
+from werkzeug.datastructures import MultiDict
+from wtforms import Field, Form, IntegerField, SelectField, StringField
+from wtforms.fields import SelectChoice
+from wtforms.validators import InputRequired, ValidationError
+
+from tracker import text
+from tracker.errors import Invalid, TrackerError
+from tracker.vocabulary import N_, Precision, Word
+
+
+def say(error: TrackerError) -> str:
+    """An error's sentence in the reader's language."""
+    return gettext(error.message, **error.values) if error.values else gettext(error.message)
+
+
+class CleanText:
+    """Validator: the text policy of `tracker.text`, and a greatest length. Stores the cleaned text."""
+
+    def __init__(self, most: int, *, lines: bool = False) -> None:
+        self.most, self.lines = most, lines
+
+    def __call__(self, form: Form, field: Field) -> None:
+        try:
+            field.data = text.clean(field.data or "", lines=self.lines)
+        except Invalid as error:
+            raise ValidationError(say(error)) from None
+        if len(field.data) > self.most:
+            raise ValidationError(
+                gettext(
+                    "Shorten this to %(most)s characters; it has %(length)s.", most=self.most, length=len(field.data)
+                )
+            )
+
+
+class Required(InputRequired):
+    """Validator: something must be entered; `message` says what, as a sentence."""
+
+    field_flags: dict[str, bool] = {}  # noqa: RUF012 - The browser's own bubble would hide our sentence.
+
+
+class BaseForm(Form):
+    """Parent of every form. `error_list` is what the summary at the top of the page shows."""
+
+    def error_list(self) -> list[tuple[str, str]]:
+        """(id of the field to go to, sentence) of every error, in the order of the page."""
+        found: list[tuple[str, str]] = []
+        for field in self:
+            for message in field.errors:
+                if isinstance(message, str):
+                    found.append((getattr(field, "first_id", field.id), message))
+        return found
+
+    def refuse(self, error: Invalid) -> None:
+        """Show a service's refusal at the field it names, or above the form."""
+        if error.field and error.field in self._fields:
+            field = self._fields[error.field]
+            field.errors = [*field.errors, say(error)]
+        else:
+            self.form_errors.append(say(error))
+
+
+def choices(words: Iterable[Word], empty: str | None = None) -> list[SelectChoice]:
+    """An enum as choices, with an optional empty first one."""
+    first = [] if empty is None else [SelectChoice("", empty)]
+    return [*first, *(SelectChoice(word.value, gettext(word.label)) for word in words)]
+
+
+def word_or_none(kind: type[Word]) -> Callable[[Any], Word | None]:
+    """Coercion of a choice field to an enum; the empty choice is None."""
+
+    def coerce(value: Any) -> Word | None:
+        if value in ("", None):
+            return None
+        return value if isinstance(value, kind) else kind(value)
+
+    return coerce
+
+
+class WordField(SelectField):
+    """A select whose data is an enum member or None."""
+
+    def __init__(self, label: str, kind: type[Word], empty: str | None = None, **kwargs: Any) -> None:
+        self.kind, self.empty = kind, empty
+        super().__init__(label, coerce=word_or_none(kind), choices=lambda: choices(kind, empty), **kwargs)
+
+    def _value(self) -> str:
+        return self.data.value if self.data else ""
+
+    def iter_choices(self) -> Any:
+        for choice in choices(self.kind, self.empty):
+            selected = self.data.value == choice.value if self.data else choice.value == ""
+            choice._selected = selected
+            yield choice
+
+    def pre_validate(self, form: Form) -> None:
+        """Coercion has already refused anything that is not a word."""
+
+
+class PartialDateField(Field):
+    """Day, month, year and "about": a date in its true precision. `data` is (date, Precision) or None.
+
+    A month or year alone is stored as its first day, with the precision that says so.
+    """
+
+    def __init__(self, label: str, validators: Any = (), **kwargs: Any) -> None:
+        super().__init__(label, validators, **kwargs)
+        self.typed: dict[str, str] = {"day": "", "month": "", "year": "", "about": ""}
+
+    @property
+    def first_id(self) -> str:
+        return f"{self.id}-day"
+
+    def process(self, formdata: MultiDict[str, str] | None, data: Any = None, extra_filters: Any = None) -> None:
+        self.process_errors, self.data = [], None
+        if formdata is not None and any(f"{self.name}-{part}" in formdata for part in self.typed):
+            self.typed = {part: formdata.get(f"{self.name}-{part}", "").strip() for part in self.typed}
+            try:
+                self.data = self._read()
+            except ValueError as error:
+                self.process_errors.append(str(error))
+        elif isinstance(data, tuple) and data[0] is not None:
+            day, precision = data
+            self.data = data
+            self.typed = {
+                "day": str(day.day) if precision in (Precision.DAY, Precision.ABOUT) else "",
+                "month": str(day.month) if precision is not Precision.YEAR else "",
+                "year": str(day.year),
+                "about": "1" if precision is Precision.ABOUT else "",
+            }
+
+    def _read(self) -> tuple[dt.date, Precision] | None:
+        day, month, year = (self.typed[part] for part in ("day", "month", "year"))
+        if not (day or month or year):
+            if self.typed["about"]:
+                raise ValueError(gettext("Enter the year at least."))
+            return None
+        if not year:
+            raise ValueError(gettext("Enter the year at least."))
+        if not all(part.isascii() and part.isdigit() for part in (day, month, year) if part):
+            raise ValueError(gettext("Write day, month and year as numbers, for example 27 8 2024."))
+        if len(year) != 4:
+            raise ValueError(gettext("Write the year with four digits."))
+        if day and not month:
+            raise ValueError(gettext("Enter the month too, or leave the day empty."))
+        if month and not 1 <= int(month) <= 12:
+            raise ValueError(gettext("There is no month %(month)s. Use 1 to 12.", month=month))
+        try:
+            found = dt.date(int(year), int(month or 1), int(day or 1))
+        except ValueError:
+            raise ValueError(
+                gettext(
+                    "%(day)s.%(month)s.%(year)s does not exist. Check the day, or leave it empty.",
+                    day=day, month=month, year=year,
+                )
+            ) from None
+        if self.typed["about"]:
+            return found, Precision.ABOUT
+        return found, Precision.DAY if day else Precision.MONTH if month else Precision.YEAR
+
+
+class DayField(PartialDateField):
+    """An exact day. `data` is (date, Precision.DAY) or None; month or year alone is refused."""
+
+    def _read(self) -> tuple[dt.date, Precision] | None:
+        found = super()._read()
+        if found is not None and found[1] is not Precision.DAY:
+            raise ValueError(gettext("Enter day, month and year."))
+        return found
+
+
+class VersionField(IntegerField):
+    """The hidden version of the row that was opened, so that a stale save is noticed."""
+
+
+__all__ = [
+    "BaseForm",
+    "CleanText",
+    "DayField",
+    "N_",
+    "PartialDateField",
+    "Required",
+    "SelectChoice",
+    "StringField",
+    "VersionField",
+    "WordField",
+    "choices",
+    "say",
+]

@@ -1,0 +1,183 @@
+"""The ledger: one entry for every publication, in the publication's own transaction.
+
+`append` locks the head row, so commit order is `seq` order on SQLite and on PostgreSQL, and a `seq` is an exact
+watermark for digests, feeds and caches. What an entry hashes, and how to check it, stands in `tracker/verifier.py`,
+which anybody can run without us.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import rfc8785
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload
+
+from tracker import verifier
+from tracker.models import (
+    Checkpoint,
+    LedgerContent,
+    LedgerEntry,
+    LedgerHead,
+    LedgerTopic,
+    Recommendation,
+    Report,
+)
+from tracker.vocabulary import EntryKind
+
+
+def append(
+    session: Session,
+    kind: EntryKind,
+    *,
+    subject: str,
+    report: Report,
+    recommendations: Iterable[Recommendation] = (),
+    facts: dict[str, Any] | None = None,
+    content: dict[str, Any],
+    now: dt.datetime,
+) -> LedgerEntry:
+    """Add one entry and return it, flushed, so that its `seq` can be stored with what it published.
+
+    `facts` go into the hashed payload for good: numbers, grades, dates, public keys of things, never words that
+    people wrote. `content` is what people wrote: the payload holds its salted hash only, so that it can be erased.
+    `recommendations` may be none: then the entry is about the report as a whole.
+    """
+    head = session.execute(select(LedgerHead).where(LedgerHead.id == 1).with_for_update()).scalar_one()
+    recommendations = list(recommendations)
+    salt, text = secrets.token_hex(32), canonical(content)
+    payload = {
+        **(facts or {}),
+        "report": report.slug,
+        "recommendations": sorted(recommendation.number for recommendation in recommendations),
+        "content": verifier.commitment(salt, text),
+    }
+    entry = LedgerEntry(
+        seq=head.seq + 1,
+        recorded_at=now.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0),
+        kind=kind,
+        subject=subject,
+        payload=canonical(payload),
+        previous_hash=head.hash,
+    )
+    entry.hash = verifier.entry_hash(plain(entry))
+    head.seq, head.hash = entry.seq, entry.hash
+    session.add(entry)
+    # The content's and topics' foreign keys need the entry's row.
+    session.flush()
+    session.add(LedgerContent(seq=entry.seq, salt=salt, content=text))
+    for recommendation in recommendations:
+        session.add(LedgerTopic(seq=entry.seq, report_id=report.id, recommendation_id=recommendation.id))
+    if not recommendations:
+        session.add(LedgerTopic(seq=entry.seq, report_id=report.id, recommendation_id=None))
+    session.flush()
+    return entry
+
+
+def canonical(value: dict[str, Any]) -> str:
+    """Canonical JSON (RFC 8785) as text."""
+    return rfc8785.dumps(value).decode()
+
+
+def position(session: Session) -> int:
+    """The newest `seq`, 0 while the ledger is empty."""
+    return session.execute(select(LedgerHead.seq).where(LedgerHead.id == 1)).scalar_one()
+
+
+def plain(entry: LedgerEntry) -> dict[str, Any]:
+    """An entry as the verifier reads it, without its content."""
+    return {
+        "type": "entry",
+        "seq": entry.seq,
+        "recorded_at": entry.recorded_at.strftime("%Y-%m-%dT%H:00:00Z"),
+        "kind": entry.kind.value,
+        "subject": entry.subject,
+        "payload": entry.payload,
+        "previous_hash": entry.previous_hash,
+        "hash": entry.hash,
+    }
+
+
+def lines(session: Session, *, origin: str, public_key: bytes) -> Iterator[dict[str, Any]]:
+    """The whole ledger as the lines of an export file, read in pieces. What was erased has no `content`."""
+    yield {
+        "type": "header",
+        "format": verifier.DOMAIN,
+        "origin": origin,
+        "public_key": public_key.hex(),
+    }
+    size, last = 0, verifier.GENESIS
+    query = select(LedgerEntry).options(joinedload(LedgerEntry.content)).order_by(LedgerEntry.seq)
+    for entry in session.scalars(query.execution_options(yield_per=500)):
+        line = plain(entry)
+        if entry.content is not None:
+            line |= {"salt": entry.content.salt, "content": entry.content.content}
+        yield line
+        size, last = size + 1, entry.hash
+    for checkpoint in session.scalars(select(Checkpoint).order_by(Checkpoint.size)):
+        yield {"type": "checkpoint", "size": checkpoint.size, "note": checkpoint.note}
+    yield {"type": "end", "size": size, "hash": last}
+
+
+def problems(session: Session, *, origin: str, public_key: bytes) -> Iterator[str]:
+    """What is wrong with the ledger in the database, in sentences that name the first bad entry."""
+    found = list(verifier.check(lines(session, origin=origin, public_key=public_key)))
+    yield from found
+    if found:
+        return
+    head = session.execute(select(LedgerHead).where(LedgerHead.id == 1)).scalar_one()
+    newest = session.execute(select(func.max(LedgerEntry.seq))).scalar_one() or 0
+    last = session.get(LedgerEntry, newest)
+    if head.seq > newest:
+        yield f"Entry {newest + 1} is missing: the head of the ledger stands at {head.seq}."
+    elif head.seq < newest or head.hash != (last.hash if last else verifier.GENESIS):
+        yield f"Entry {head.seq + 1} was added past the head of the ledger."
+
+
+def take_checkpoint(
+    session: Session, *, origin: str, public_key: bytes, sign: Callable[[bytes], bytes], now: dt.datetime
+) -> Checkpoint:
+    """Sign the ledger's size and Merkle root as it is now. The same size gives the checkpoint that exists."""
+    session.execute(select(LedgerHead).where(LedgerHead.id == 1).with_for_update())
+    tree = verifier.MerkleTree()
+    for entry in session.scalars(
+        select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=500)
+    ):
+        tree.add(verifier.leaf_hash(plain(entry)))
+    existing = session.get(Checkpoint, tree.size)
+    if existing is not None:
+        return existing
+    text = verifier.signed_text(origin, tree.size, tree.root())
+    signature = verifier.key_id(origin, public_key) + sign(text.encode())
+    checkpoint = Checkpoint(
+        size=tree.size,
+        root=tree.root(),
+        note=f"{text}\n— {origin} {base64.b64encode(signature).decode()}\n",
+        created_at=now.replace(minute=0, second=0, microsecond=0),
+    )
+    session.add(checkpoint)
+    return checkpoint
+
+
+def newest_checkpoint(session: Session) -> Checkpoint | None:
+    """The checkpoint with the most entries, or None before the first."""
+    return session.scalars(select(Checkpoint).order_by(Checkpoint.size.desc()).limit(1)).first()
+
+
+def content_of(entry: LedgerEntry) -> dict[str, Any] | None:
+    """The words an entry published, or None if they were erased."""
+    if entry.content is None:
+        return None
+    words: dict[str, Any] = json.loads(entry.content.content)
+    return words
+
+
+def facts_of(entry: LedgerEntry) -> dict[str, Any]:
+    """The hashed payload of an entry: `report`, `recommendations`, `content`, and facts of its kind."""
+    facts: dict[str, Any] = json.loads(entry.payload)
+    return facts

@@ -1,0 +1,7 @@
+"""Pages: digests."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+blueprint = Blueprint("digests", __name__)

@@ -1,0 +1,7 @@
+"""Pages: follow."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+blueprint = Blueprint("follow", __name__)

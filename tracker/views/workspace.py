@@ -1,0 +1,7 @@
+"""Pages: workspace."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+blueprint = Blueprint("workspace", __name__)

@@ -1,0 +1,280 @@
+"""The words of the tracker: every enum with its labels, and which state may follow which.
+
+Labels are English msgids marked with `N_` for gettext; templates translate them when they show them.
+Grades A to E are those of the Human Rights Committee's follow-up procedure (CCPR/C/108/2); V is ours.
+Reliability A-F and credibility 1-6 are the Admiralty code (NATO AJP-2.1).
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+def N_(message: str) -> str:  # noqa: N802 - the name gettext tools look for.
+    """Mark a string for translation without translating it here."""
+    return message
+
+
+class Word(enum.Enum):
+    """An enum stored by its value, with a label to show."""
+
+    label: str
+
+    def __new__(cls, value: str, label: str) -> Word:
+        word = object.__new__(cls)
+        word._value_ = value
+        word.label = label
+        return word
+
+
+class Role(Word):
+    """What an account may do. A reviewer may do all that a monitor may; an admin runs the place."""
+
+    MONITOR = "monitor", N_("Monitor")
+    REVIEWER = "reviewer", N_("Reviewer")
+    ADMIN = "admin", N_("Admin")
+
+
+class AddresseeKind(Word):
+    """Whom a recommendation addresses, by kind."""
+
+    GOVERNMENT = "government", N_("Government")
+    BUSINESS = "business", N_("Business")
+    INTERNATIONAL = "international", N_("International community")
+    OTHER = "other", N_("Others")
+
+
+class Grade(Word):
+    """What the monitors conclude. `mark` is the letter or sign in the square, `slug` its CSS class."""
+
+    mark: str
+    slug: str
+    meaning: str
+
+    def __new__(cls, value: str, label: str, mark: str, slug: str, meaning: str) -> Grade:
+        grade = object.__new__(cls)
+        grade._value_ = value
+        grade.label, grade.mark, grade.slug, grade.meaning = label, mark, slug, meaning
+        return grade
+
+    A = (
+        "A",
+        N_("Implemented"),
+        "A",
+        "implemented",
+        N_("The measures taken largely satisfy the recommendation."),
+    )
+    B = (
+        "B",
+        N_("Partially implemented"),
+        "B",
+        "partial",
+        N_("Real steps have been taken; more is needed."),
+    )
+    C = (
+        "C",
+        N_("Not implemented"),
+        "C",
+        "not-implemented",
+        N_("Any reply or step so far does not carry out the recommendation."),
+    )
+    D = (
+        "D",
+        N_("No cooperation"),
+        "D",
+        "no-cooperation",
+        N_("No reply and no information, after reminders."),
+    )
+    E = (
+        "E",
+        N_("Contrary action"),
+        "E",
+        "contrary",
+        N_("Measures have been taken that go against the recommendation."),
+    )
+    V = (
+        "V",
+        N_("Cannot be verified"),
+        "?",
+        "unverifiable",
+        N_("We looked, and conditions do not let anyone tell. This is not a finding of failure."),
+    )
+
+
+class Access(Word):
+    """What could be observed."""
+
+    OPEN = "open", N_("Open access")
+    GUIDED = "guided", N_("Guided visits only")
+    REFUSED = "refused", N_("Access refused")
+    REMOTE = "remote", N_("Remote sources only")
+
+
+class Position(Word):
+    """What the State itself says about a recommendation."""
+
+    ACCEPTS = "accepts", N_("Accepts")
+    PARTLY_ACCEPTS = "partly-accepts", N_("Partly accepts")
+    NOTES = "notes", N_("Notes")
+    DISPUTES = "disputes", N_("Disputes")
+    REJECTS = "rejects", N_("Rejects")
+    SILENT = "silent", N_("Silent")
+
+
+class Direction(Word):
+    """How evidence bears on a recommendation. `sign` is shown in a circle, `side` is its CSS class."""
+
+    sign: str
+    side: str
+
+    def __new__(cls, value: str, label: str, sign: str, side: str) -> Direction:
+        direction = object.__new__(cls)
+        direction._value_ = value
+        direction.label, direction.sign, direction.side = label, sign, side
+        return direction
+
+    PROGRESS = "progress", N_("Progress"), "+", "for"
+    NO_CHANGE = "no-change", N_("No change"), "=", "context"
+    REGRESS = "regress", N_("Regress"), "−", "against"
+    REFUSAL = "refusal", N_("Refusal"), "×", "against"
+    MIXED = "mixed", N_("Mixed"), "±", "context"
+    CONTEXT = "context", N_("Context"), "·", "context"
+
+
+class Precision(Word):
+    """How exactly a date is known."""
+
+    DAY = "day", N_("Exact day")
+    MONTH = "month", N_("Month only")
+    YEAR = "year", N_("Year only")
+    ABOUT = "about", N_("About this day")
+
+
+class SourceType(Word):
+    """What kind of thing the evidence is."""
+
+    OFFICIAL_RECORD = "official-record", N_("Official record")
+    LAW = "law", N_("Law or order")
+    UN_DOCUMENT = "un-document", N_("United Nations document or statement")
+    STATE_STATEMENT = "state-statement", N_("Statement of a State")
+    ORGANISATION_REPORT = "organisation-report", N_("Report by an organisation")
+    COMPANY_STATEMENT = "company-statement", N_("Statement of a company")
+    ACADEMIC = "academic", N_("Academic work")
+    MEDIA = "media", N_("Media")
+    TESTIMONY = "testimony", N_("Interview or testimony")
+    IMAGE = "image", N_("Image or satellite image")
+    DATA = "data", N_("Data or measurement")
+
+
+class Reliability(Word):
+    """How far the source can be trusted, whatever it says here (Admiralty code, letter)."""
+
+    A = "A", N_("Reliable source")
+    B = "B", N_("Usually reliable source")
+    C = "C", N_("Fairly reliable source")
+    D = "D", N_("Not usually reliable source")
+    E = "E", N_("Unreliable source")
+    F = "F", N_("Source cannot be judged")
+
+
+class Credibility(Word):
+    """How far this information can be believed, whoever says it (Admiralty code, number)."""
+
+    ONE = "1", N_("confirmed by others")
+    TWO = "2", N_("probably true")
+    THREE = "3", N_("possibly true")
+    FOUR = "4", N_("doubtful")
+    FIVE = "5", N_("improbable")
+    SIX = "6", N_("truth cannot be judged")
+
+
+class Visibility(Word):
+    """Who may see a piece of evidence."""
+
+    PUBLIC = "public", N_("Public")
+    TEAM = "team", N_("Team only")
+    RESTRICTED = "restricted", N_("Restricted")
+
+
+class State(Word):
+    """Where a piece of evidence, a finding or a reply stands on its way to the public."""
+
+    DRAFT = "draft", N_("Draft")
+    SUBMITTED = "submitted", N_("Waiting for review")
+    RETURNED = "returned", N_("Returned")
+    ACCEPTED = "accepted", N_("Accepted")
+    SUPERSEDED = "superseded", N_("Superseded")
+    WITHDRAWN = "withdrawn", N_("Withdrawn")
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.DRAFT: frozenset({State.SUBMITTED}),
+    State.SUBMITTED: frozenset({State.ACCEPTED, State.RETURNED}),
+    State.RETURNED: frozenset({State.SUBMITTED}),
+    State.ACCEPTED: frozenset({State.SUPERSEDED, State.WITHDRAWN}),
+    State.SUPERSEDED: frozenset(),
+    State.WITHDRAWN: frozenset(),
+}
+
+EDITABLE = (State.DRAFT, State.RETURNED)
+
+
+class EntryKind(Word):
+    """What a ledger entry records."""
+
+    REPORT_LOADED = "report-loaded", N_("Report entered")
+    REPORT_CORRECTED = "report-corrected", N_("Report corrected")
+    EVIDENCE_PUBLISHED = "evidence-published", N_("New evidence")
+    EVIDENCE_CORRECTED = "evidence-corrected", N_("Evidence corrected")
+    EVIDENCE_WITHDRAWN = "evidence-withdrawn", N_("Evidence withdrawn")
+    FINDING_PUBLISHED = "finding-published", N_("Finding")
+    FINDING_CORRECTED = "finding-corrected", N_("Correction of a finding")
+    FINDING_WITHDRAWN = "finding-withdrawn", N_("Finding withdrawn")
+    REPLY_PUBLISHED = "reply-published", N_("Reply of the State")
+    REPLY_CORRECTED = "reply-corrected", N_("Reply corrected")
+    REPLY_WITHDRAWN = "reply-withdrawn", N_("Reply withdrawn")
+
+
+class Frequency(Word):
+    """How often a subscriber wants a digest."""
+
+    DAILY = "daily", N_("Daily")
+    WEEKLY = "weekly", N_("Weekly")
+    MONTHLY = "monthly", N_("Monthly")
+
+
+class Scope(Word):
+    """What a subscriber follows."""
+
+    EVERYTHING = "everything", N_("Everything on this site")
+    REPORT = "report", N_("A whole report")
+    RECOMMENDATION = "recommendation", N_("Single recommendations")
+
+
+class SubscriberState(Word):
+    """Where a subscriber stands."""
+
+    PENDING = "pending", N_("Not yet confirmed")
+    CONFIRMED = "confirmed", N_("Confirmed")
+    LEFT = "left", N_("Left")
+    FAILED = "failed", N_("Refused by the mail server")
+
+
+class DeliveryState(Word):
+    """Where one mail stands on its way to the relay."""
+
+    PENDING = "pending", N_("Waiting")
+    CLAIMED = "claimed", N_("Being sent")
+    DATA_SENT = "data-sent", N_("Sent, answer awaited")
+    SENT = "sent", N_("Accepted by the mail server")
+    FAILED = "failed", N_("Refused for good")
+    EXPIRED = "expired", N_("Given up after 72 hours")
+    CANCELLED = "cancelled", N_("Not sent: the person left")
+    UNCERTAIN = "uncertain", N_("Perhaps sent twice: a person must look")
+
+
+class DeliveryKind(Word):
+    """What a mail is."""
+
+    CONFIRMATION = "confirmation", N_("Confirmation")
+    DIGEST = "digest", N_("Digest")
