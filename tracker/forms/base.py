@@ -55,8 +55,9 @@ class BaseForm(Form):
         found: list[tuple[str, str]] = []
         for field in self:
             for message in field.errors:
-                if isinstance(message, str):
-                    found.append((getattr(field, "first_id", field.id), message))
+                # A message may be a lazy string; the errors of fields within fields are lists and dicts.
+                if not isinstance(message, list | tuple | dict):
+                    found.append((getattr(field, "first_id", field.id), str(message)))
         return found
 
     def refuse(self, error: Invalid) -> None:

@@ -1,6 +1,6 @@
 """Every model, re-exported, so that one import registers every table."""
 
-from tracker.models.account import Account, Attempt, Invitation, SignIn
+from tracker.models.account import Account, Attempt, Invitation, RecoveryCode, SignIn
 from tracker.models.activity import Activity
 from tracker.models.base import Base, UTCDateTime, new_key
 from tracker.models.delivery import Delivery, Digest, Heartbeat
@@ -37,6 +37,7 @@ __all__ = [
     "LedgerTopic",
     "Quotation",
     "Recommendation",
+    "RecoveryCode",
     "Reply",
     "ReplyTarget",
     "Report",

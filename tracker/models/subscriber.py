@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import JSON, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from tracker.models.base import Base
+from tracker.models.base import Base, new_key
 from tracker.models.recommendation import Recommendation
 from tracker.models.report import Report
 from tracker.vocabulary import Frequency, Scope, SubscriberState
@@ -22,6 +23,8 @@ class Subscriber(Base):
     __tablename__ = "subscriber"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    # What the links and Message-IDs of this person are derived from; a number could come back after an erasure.
+    key: Mapped[str] = mapped_column(String(12), unique=True, default=new_key)
     address_hash: Mapped[str] = mapped_column(String(64), unique=True)  # Keyed hash of the canonical address.
     address_sealed: Mapped[bytes] = mapped_column(LargeBinary)
     state: Mapped[SubscriberState] = mapped_column(default=SubscriberState.PENDING, index=True)
@@ -31,6 +34,8 @@ class Subscriber(Base):
     hour: Mapped[int]  # 0 to 23 in `timezone`.
     timezone: Mapped[str] = mapped_column(String(64))  # IANA name.
     language: Mapped[str] = mapped_column(String(35), default="en")
+    # What was entered and waits for confirmation; until then nothing else changes.
+    asked: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[dt.datetime]
     confirmed_at: Mapped[dt.datetime | None]
     left_at: Mapped[dt.datetime | None]

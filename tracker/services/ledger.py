@@ -11,7 +11,8 @@ import base64
 import datetime as dt
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import rfc8785
@@ -48,7 +49,7 @@ def append(
     people wrote. `content` is what people wrote: the payload holds its salted hash only, so that it can be erased.
     `recommendations` may be none: then the entry is about the report as a whole.
     """
-    head = session.execute(select(LedgerHead).where(LedgerHead.id == 1).with_for_update()).scalar_one()
+    head = lock(session)
     recommendations = list(recommendations)
     salt, text = secrets.token_hex(32), canonical(content)
     payload = {
@@ -79,6 +80,13 @@ def append(
     return entry
 
 
+def lock(session: Session) -> LedgerHead:
+    """Wait until no other transaction publishes, and keep others waiting until ours ends."""
+    return session.execute(
+        select(LedgerHead).where(LedgerHead.id == 1).with_for_update().execution_options(populate_existing=True)
+    ).scalar_one()
+
+
 def canonical(value: dict[str, Any]) -> str:
     """Canonical JSON (RFC 8785) as text."""
     return rfc8785.dumps(value).decode()
@@ -103,7 +111,7 @@ def plain(entry: LedgerEntry) -> dict[str, Any]:
     }
 
 
-def lines(session: Session, *, origin: str, public_key: bytes) -> Iterator[dict[str, Any]]:
+def lines(session: Session, *, origin: str, public_key: bytes) -> Generator[dict[str, Any], None, None]:
     """The whole ledger as the lines of an export file, read in pieces. What was erased has no `content`."""
     yield {
         "type": "header",
@@ -113,12 +121,14 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Iterator[dict[
     }
     size, last = 0, verifier.GENESIS
     query = select(LedgerEntry).options(joinedload(LedgerEntry.content)).order_by(LedgerEntry.seq)
-    for entry in session.scalars(query.execution_options(yield_per=500)):
-        line = plain(entry)
-        if entry.content is not None:
-            line |= {"salt": entry.content.salt, "content": entry.content.content}
-        yield line
-        size, last = size + 1, entry.hash
+    # Closed also when the reader stops early: on PostgreSQL the rows stand in a cursor on the server.
+    with closing(session.scalars(query.execution_options(yield_per=500))) as entries:
+        for entry in entries:
+            line = plain(entry)
+            if entry.content is not None:
+                line |= {"salt": entry.content.salt, "content": entry.content.content}
+            yield line
+            size, last = size + 1, entry.hash
     for checkpoint in session.scalars(select(Checkpoint).order_by(Checkpoint.size)):
         yield {"type": "checkpoint", "size": checkpoint.size, "note": checkpoint.note}
     yield {"type": "end", "size": size, "hash": last}
@@ -126,7 +136,8 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Iterator[dict[
 
 def problems(session: Session, *, origin: str, public_key: bytes) -> Iterator[str]:
     """What is wrong with the ledger in the database, in sentences that name the first bad entry."""
-    found = list(verifier.check(lines(session, origin=origin, public_key=public_key)))
+    with closing(lines(session, origin=origin, public_key=public_key)) as exported:
+        found = list(verifier.check(exported))
     yield from found
     if found:
         return
@@ -143,7 +154,7 @@ def take_checkpoint(
     session: Session, *, origin: str, public_key: bytes, sign: Callable[[bytes], bytes], now: dt.datetime
 ) -> Checkpoint:
     """Sign the ledger's size and Merkle root as it is now. The same size gives the checkpoint that exists."""
-    session.execute(select(LedgerHead).where(LedgerHead.id == 1).with_for_update())
+    lock(session)
     tree = verifier.MerkleTree()
     for entry in session.scalars(
         select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=500)

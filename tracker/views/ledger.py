@@ -1,7 +1,140 @@
-"""Pages: ledger."""
+"""Pages: the ledger, its newest checkpoint, its download, and the program that checks it."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+import json
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, render_template, send_file
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+from werkzeug.wsgi import wrap_file
+
+from tracker import db, verifier
+from tracker.config import Config
+from tracker.keyring import Keyring
+from tracker.models import LedgerEntry
+from tracker.queries import changes
+from tracker.services import ledger
+from tracker.views import access, fresh
+from tracker.views.parameters import ledger_position
 
 blueprint = Blueprint("ledger", __name__)
+
+
+def origin() -> str:
+    """How checkpoints name this ledger: the site's host and "/ledger"."""
+    config: Config = current_app.extensions["settings"]
+    return f"{urlsplit(config.public_url).netloc}/ledger"
+
+
+def _public_key() -> bytes:
+    keys: Keyring = current_app.extensions["keyring"]
+    return keys.ledger_public_key
+
+
+@blueprint.get("/ledger")
+@access.anyone
+def page() -> Response:
+    """What the ledger is, where it stands, and how to check it without us."""
+    session = db.session()
+    position, checkpoint = changes.position(session), ledger.newest_checkpoint(session)
+
+    def make() -> ResponseReturnValue:
+        return render_template(
+            "ledger/page.html",
+            position=position,
+            checkpoint=checkpoint,
+            public_key=_public_key().hex(),
+            origin=origin(),
+            changes=changes.read(session, limit=20),
+        )
+
+    return fresh.answer(make, position, checkpoint.size if checkpoint else 0)
+
+
+@blueprint.get("/ledger/checkpoint")
+@access.anyone
+def checkpoint() -> Response:
+    """The newest checkpoint, verbatim."""
+    found = ledger.newest_checkpoint(db.session())
+    if found is None:
+        text = "There is no checkpoint yet.\n"
+        return Response(text, 404, content_type="text/plain; charset=utf-8")
+    note = found.note
+    return fresh.answer(lambda: Response(note, content_type="text/plain; charset=utf-8"), found.size)
+
+
+@blueprint.get("/ledger/entries")
+@access.anyone
+def entries() -> Response:
+    """The whole ledger as JSON lines; with `?after=` only the entries that followed that position."""
+    session, after = db.session(), ledger_position("after")
+
+    def make() -> ResponseReturnValue:
+        # Written to a file first, so that a slow reader holds no connection to the database.
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it after the last byte.
+        for line in _lines(session, after):
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        size = file.tell()
+        file.seek(0)
+        response = Response(
+            wrap_file({}, file), content_type="application/jsonl; charset=utf-8", direct_passthrough=True
+        )
+        response.content_length = size
+        response.call_on_close(file.close)
+        response.headers["Content-Disposition"] = 'attachment; filename="ledger.jsonl"'
+        return response
+
+    newest = ledger.newest_checkpoint(session)
+    return fresh.answer(make, changes.position(session), newest.size if newest else 0)
+
+
+def _lines(session: Session, after: int | None) -> Iterator[dict[str, Any]]:
+    # What was withdrawn keeps its place and its hash, but its words are handed out no more.
+    withdrawn = changes.withdrawn_subjects(session)
+    if after is None:
+        found: Iterator[dict[str, Any]] = ledger.lines(session, origin=origin(), public_key=_public_key())
+    else:
+        found = _entries_after(session, after)
+    last = 0
+    for line in found:
+        if line["type"] == "entry":
+            last = line["seq"]
+            if line["subject"] in withdrawn and line["kind"] not in _WITHDRAWALS:
+                line.pop("salt", None)
+                line.pop("content", None)
+        # On PostgreSQL a checkpoint may be taken while we read: it belongs to the next download.
+        if line["type"] != "checkpoint" or line["size"] <= last:
+            yield line
+
+
+_WITHDRAWALS = {kind.value for kind in changes.WITHDRAWALS}
+
+
+def _entries_after(session: Session, after: int) -> Iterator[dict[str, Any]]:
+    query = select(LedgerEntry).where(LedgerEntry.seq > after).order_by(LedgerEntry.seq)
+    for entry in session.scalars(query.options(joinedload(LedgerEntry.content))):
+        line = ledger.plain(entry)
+        if entry.content is not None:
+            line |= {"salt": entry.content.salt, "content": entry.content.content}
+        yield line
+
+
+@blueprint.get("/ledger/verifier.py")
+@access.anyone
+def verifier_py() -> Response:
+    """The program that checks a downloaded ledger, in one file."""
+    response = send_file(
+        verifier.__file__,
+        mimetype="text/x-python",
+        as_attachment=True,
+        download_name="verifier.py",
+        max_age=0,
+    )
+    response.direct_passthrough = False
+    return response

@@ -1,0 +1,119 @@
+"""`tracker doctor`: what is wrong with this installation, in plain words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import smtplib
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import click
+
+from tracker.cli import common
+from tracker.config import Config
+
+
+@click.command()
+def doctor() -> None:
+    """Check settings, keys, disk, database, ledger, mail and the scheduler's heartbeat. Exit 1 if anything is wrong."""
+    with common.plain_errors():
+        from tracker import config
+
+        settings = config.load()
+        found = list(problems(settings))
+    for problem in found:
+        click.echo(f"✗ {problem}")
+    if found:
+        raise SystemExit(1)
+    click.echo("✓ Settings, keys, disk, database, ledger, mail and scheduler are in order.")
+
+
+def problems(settings: Config) -> Iterator[str]:
+    """One sentence per thing that is wrong, with what to do about it."""
+    from tracker import keyring
+
+    if not settings.data_path.is_dir():
+        yield f"The data folder {settings.data_path} does not exist. Run `tracker init`."
+        return
+    if settings.data_path.stat().st_mode & 0o007:
+        yield f"The data folder {settings.data_path} can be entered by everybody on this machine. Run: chmod 700 {settings.data_path}"
+    usage = shutil.disk_usage(settings.data_path)
+    if usage.free < 500 * 1024 * 1024:
+        yield f"Only {usage.free // 2**20} MB are free where {settings.data_path} lies. Make room: a full disk stops everything."
+    keys = keyring.problems(settings.keys_path)
+    yield from keys
+    host = urlsplit(settings.public_url).hostname or ""
+    if host not in ("localhost", "127.0.0.1") and not settings.public_url.startswith("https://") and not host.endswith(".onion"):
+        yield "base_url does not start with https://. Passwords and digests' links would travel in clear."
+    yield from _database(settings)
+    yield from _mail(settings)
+
+
+def _database(settings: Config) -> Iterator[str]:
+    from sqlalchemy import select
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tracker import clock, db
+    from tracker.models import Account, Heartbeat
+    from tracker.vocabulary import Role
+
+    engine = db.make_engine(settings.sqlalchemy_url)
+    try:
+        current, head = db.revisions(engine)
+        if current != head:
+            yield f"The database is at {current or 'nothing'}, this program needs {head}. Run `tracker init`."
+            return
+        with db.reading(), db.new_session(engine) as session:
+            if session.scalars(select(Account).where(Account.active, Account.role == Role.ADMIN)).first() is None:
+                yield "There is no active admin. Run: tracker accounts add EMAIL --role admin"
+            heartbeat = session.get(Heartbeat, "scheduler")
+            age = clock.now() - heartbeat.at if heartbeat else None
+            if age is None:
+                yield "The scheduler has never run, so no digest goes out. Start `tracker run` or `tracker scheduler`."
+            elif age > dt.timedelta(minutes=5):
+                yield f"The scheduler was last seen {int(age.total_seconds() // 60)} minutes ago. Restart it and look at its log."
+            elif age < dt.timedelta(minutes=-5):
+                yield "The scheduler's heartbeat lies in the future: this machine's clock was set back. Check the clock."
+            yield from _ledger(settings, session)
+    except SQLAlchemyError as error:
+        yield f"The database cannot be used: {type(error).__name__}. Check database_url and that the server runs."
+    finally:
+        engine.dispose()
+
+
+def _ledger(settings: Config, session: object) -> Iterator[str]:
+    from sqlalchemy.orm import Session
+
+    from tracker import keyring
+    from tracker.cli.ledger import origin
+    from tracker.errors import ConfigError
+    from tracker.services import audit, ledger
+
+    assert isinstance(session, Session)
+    try:
+        keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+    except ConfigError:
+        return  # Named among the keys already.
+    yield from ledger.problems(session, origin=origin(settings), public_key=keys.ledger_public_key)
+    yield from audit.problems(session)
+
+
+def _mail(settings: Config) -> Iterator[str]:
+    url = settings.smtp_url.get_secret_value()
+    if not url:
+        return  # The outbox folder is a choice, not a fault.
+    parts = urlsplit(url)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        yield "smtp_url must look like smtp://host:587 or smtps://host:465."
+        return
+    try:
+        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
+        with kind(parts.hostname, parts.port or (465 if parts.scheme == "smtps" else 587), timeout=10) as server:
+            server.ehlo()
+            loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
+            if parts.scheme == "smtp" and not loopback and not server.has_extn("starttls"):
+                yield "The mail server does not offer STARTTLS. The tracker sends nothing without it."
+    except (OSError, smtplib.SMTPException, socket.timeout) as error:
+        yield f"The mail server cannot be reached: {type(error).__name__}. Check smtp_url."

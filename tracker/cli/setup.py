@@ -1,0 +1,38 @@
+"""`tracker init`: everything the first start needs, and nothing twice."""
+
+from __future__ import annotations
+
+import click
+
+from tracker.cli import common
+
+
+@click.command()
+def init() -> None:
+    """Bring the database to head, make the keys, load the bundled reports. Safe to repeat."""
+    with common.plain_errors():
+        prepare()
+
+
+def prepare() -> None:
+    """Do it, and print what was done."""
+    from tracker import clock, config, db, keyring, logs
+    from tracker.services import report_file, reports
+
+    settings = config.load()
+    logs.init(settings.log_level)
+    settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = keyring.create(settings.keys_path)
+    if made:
+        click.echo(f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups.")
+    engine = db.make_engine(settings.sqlalchemy_url)
+    before, head = db.revisions(engine)
+    if before != head:
+        db.upgrade(engine)
+        click.echo(f"Database brought to {head}.")
+    with db.new_session(engine) as session:
+        for path in settings.report_paths:
+            summary = reports.load(session, report_file.read(path), now=clock.now())
+            session.commit()
+            click.echo(str(summary))
+    engine.dispose()

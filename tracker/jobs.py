@@ -1,0 +1,201 @@
+"""What the clock does: compose the digests that are due, send what waits, forget what should be forgotten.
+
+`tick` may run at any time, as often as one likes, in several processes at once: what is owed stands in tables under
+unique keys. One failure does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Flask
+from flask_babel import force_locale
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from tracker import db, emails, mailer
+from tracker.config import Config
+from tracker.keyring import Keyring
+from tracker.models import Delivery, Heartbeat
+from tracker.services import accounts, attempts, deliveries, digests, ledger, sign_ins, subscriptions
+from tracker.services.deliveries import Mail
+from tracker.services.digests import Letter
+
+_log = structlog.get_logger()
+
+# So many mails refused in a row for reasons that are ours: more would only be refused too.
+_STOP_AFTER = 5
+
+
+def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
+    """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
+    done: Counter[str] = Counter()
+    for part in (compose_due, send_due, purge):
+        try:
+            done += part(app, now, stopping=stopping)
+        except Exception as error:  # noqa: BLE001 - the rest must go on.
+            _log.error("tick-failed", part=part.__name__, error=type(error).__name__)
+            done["failed"] += 1
+    return done
+
+
+def compose_due(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Compose every digest that is due and queue its mail."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        with db.reading(), _transaction(engine) as session:
+            waiting = list(digests.due(session, now=now))
+        for subscriber_id in waiting:
+            if stopping():
+                break
+            try:
+                with _transaction(engine) as session:
+                    outcome = digests.generate(
+                        session, subscriber_id, keys=keys, compose=_compose(config, now), now=now
+                    )
+            except Exception as error:  # noqa: BLE001 - one person's digest must not stop everybody's.
+                _log.error("digest-failed", subscriber=subscriber_id, error=type(error).__name__)
+                done["failed"] += 1
+            else:
+                if outcome is not None:
+                    done[outcome.value] += 1
+    if done:
+        _log.info("digests-composed", **{name.replace(" ", "_"): count for name, count in done.items()})
+    return done
+
+
+def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
+    """Send every mail that waits, one after another."""
+    done: Counter[str] = Counter()
+    started = time.monotonic()
+    refused_in_a_row = 0
+    with _ready(app) as (config, keys, engine), mailer.transport(config) as transport:
+        with _transaction(engine) as session:
+            if doubtful := deliveries.recover(session, now=now):
+                _log.warning("mails-perhaps-sent-twice", count=doubtful)
+                done["perhaps sent before"] += doubtful
+        while not stopping():
+            # The time of the call and what has passed since, so that leases are true in a long run too.
+            moment = now + dt.timedelta(seconds=time.monotonic() - started)
+            with _transaction(engine) as session:
+                delivery = deliveries.claim(session, now=moment)
+            if delivery is None:
+                break
+            try:
+                outcome = _send(engine, delivery, transport, config, keys, moment)
+            except Exception as error:  # noqa: BLE001 - the lease ends by itself and the mail is tried again.
+                _log.error("delivery-failed", delivery=delivery.id, error=type(error).__name__)
+                outcome = "failed"
+            done[outcome] += 1
+            refused_in_a_row = refused_in_a_row + 1 if outcome == "refused by our relay" else 0
+            if refused_in_a_row >= _STOP_AFTER:
+                _log.error("relay-refuses-our-mails", in_a_row=refused_in_a_row)
+                break
+    if done:
+        _log.info("mails-sent", **{name.replace(" ", "_"): count for name, count in done.items()})
+    return done
+
+
+def _send(
+    engine: Engine,
+    delivery: Delivery,
+    transport: mailer.Transport,
+    config: Config,
+    keys: Keyring,
+    now: dt.datetime,
+) -> str:
+    with _transaction(engine) as session:
+        delivery = session.merge(delivery, load=False)
+        if not deliveries.wanted(session, delivery, now=now) or not digests.refresh(
+            session, delivery, keys=keys, compose=_compose(config, now), now=now
+        ):
+            return "not wanted any more"
+        recipient = subscriptions.address(delivery.subscriber, keys)
+        message = keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id))
+
+    def before_end() -> bool:
+        with _transaction(engine) as session:
+            return deliveries.data_sent(session, delivery, now=now)
+
+    try:
+        answer = transport.send(recipient, delivery.message_id, message, before_end)
+    except mailer.Doubtful:
+        # Left as it is: when the lease ends it is counted as ambiguous and sent once more.
+        return "answer lost"
+    except mailer.TakenOver:
+        return "taken over"
+    except mailer.RecipientRefused as refusal:
+        with _transaction(engine) as session:
+            deliveries.refused(session, delivery, answer=refusal.answer, now=now)
+        return "refused for good"
+    except mailer.NotSent as refusal:
+        with _transaction(engine) as session:
+            deliveries.retry(session, delivery, answer=refusal.answer, now=now)
+        ours = isinstance(refusal, mailer.SenderRefused | mailer.Unreachable)
+        return "refused by our relay" if ours else "to be tried again"
+    with _transaction(engine) as session:
+        deliveries.sent(session, delivery, answer=answer, now=now)
+    return "sent"
+
+
+def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
+    """Forget what has no purpose any more: people who never confirmed or left, old sign-ins, links and counters."""
+    del stopping
+    with _ready(app) as (_, _, engine), _transaction(engine) as session:
+        for service in (subscriptions, sign_ins, accounts, attempts):
+            service.forget_expired(session, now=now)
+    return Counter()
+
+
+def heartbeat(app: Flask, now: dt.datetime, name: str = "scheduler") -> None:
+    """Note that the background part of the program is alive: `tracker doctor` and /health look at it."""
+    with _ready(app) as (_, _, engine), _transaction(engine) as session:
+        row = session.get(Heartbeat, name, with_for_update=True)
+        if row is None:
+            session.add(Heartbeat(name=name, at=now))
+        else:
+            row.at = now
+
+
+def daily_checkpoint(app: Flask, now: dt.datetime) -> bool:
+    """Sign the ledger as it is, unless that was done today or nothing was published since. True: it was signed."""
+    with _ready(app) as (config, keys, engine), _transaction(engine) as session:
+        newest = ledger.newest_checkpoint(session)
+        position = ledger.position(session)
+        if position == (newest.size if newest else 0) or (newest and newest.created_at.date() >= now.date()):
+            return False
+        ledger.take_checkpoint(
+            session, origin=origin(config), public_key=keys.ledger_public_key, sign=keys.sign, now=now
+        )
+    return True
+
+
+def origin(config: Config) -> str:
+    """The name under which this site signs its checkpoints."""
+    return f"{urlsplit(config.public_url).netloc}/ledger"
+
+
+def _compose(config: Config, now: dt.datetime) -> Callable[[Letter], Mail]:
+    return partial(emails.digest, config=config, now=now)
+
+
+@contextmanager
+def _ready(app: Flask) -> Iterator[tuple[Config, Keyring, Engine]]:
+    # Mails are rendered outside any request: templates and words come from the app.
+    with app.app_context(), force_locale("en"):
+        yield app.extensions["settings"], app.extensions["keyring"], db.engine()
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Session]:
+    with db.new_session(engine) as session, session.begin():
+        yield session

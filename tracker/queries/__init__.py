@@ -1,0 +1,1 @@
+"""Reading, by noun. Nothing here changes anything."""

@@ -1,0 +1,46 @@
+"""Moving a row from one state to the next, so that of two people who try at once exactly one succeeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from tracker.errors import Conflict, Stale
+from tracker.models import Evidence, Finding, Reply
+from tracker.vocabulary import TRANSITIONS, N_, State
+
+Row = Evidence | Finding | Reply
+
+
+def move(session: Session, row: Row, to: State, **values: Any) -> None:
+    """Claim the step by an UPDATE that must change exactly one row. Raises Conflict if somebody was quicker."""
+    session.flush()  # The claim reads the row in the database, so pending edits must stand there.
+    kind = type(row)
+    allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    claimed = session.execute(
+        update(kind)
+        .where(kind.id == row.id, kind.state.in_(allowed))
+        .values(state=to, version=kind.version + 1, **values)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(row)
+    if claimed.rowcount != 1:  # type: ignore[attr-defined]
+        raise Conflict(
+            N_("Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again.")
+        )
+
+
+def claim_version(session: Session, row: Row, version: int) -> None:
+    """Take the right to save on top of `version`. Raises Stale, with the row as it is now, if it has moved on."""
+    kind = type(row)
+    claimed = session.execute(
+        update(kind)
+        .where(kind.id == row.id, kind.version == version)
+        .values(version=kind.version + 1)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(row)
+    if claimed.rowcount != 1:  # type: ignore[attr-defined]
+        raise Stale(N_("Somebody has saved this since you opened it. Both versions are shown below."), row)
