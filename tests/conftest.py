@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from tests import factories
@@ -171,10 +171,18 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def session(engine: Engine) -> Iterator[Session]:
-    """A session of the test's own. The app has others: commit what it should see, `expire_all` before looking."""
+def session(database_url: str) -> Iterator[Session]:
+    """A session of the test's own. The app has others: commit what it should see, and before looking again.
+
+    On SQLite it begins DEFERRED, unlike the program's: an assertion that reads would else lock the app out.
+    """
+    engine = db.make_engine(database_url)
+    if engine.dialect.name == "sqlite":
+        event.remove(engine, "begin", db._begin_sqlite)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN DEFERRED"))
     with db.new_session(engine) as session:
         yield session
+    engine.dispose()
 
 
 @pytest.fixture

@@ -102,6 +102,9 @@ class Factory:
         return self._add(evidence)
 
     def _add(self, row: Any) -> Any:
+        if not self.session.new and not self.session.dirty:
+            # Ends what was only read, or SQLite refuses to write on top of an older picture.
+            self.session.rollback()
         self.session.add(row)
         self.session.commit()
         return row

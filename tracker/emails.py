@@ -11,7 +11,8 @@ import datetime as dt
 import email.policy
 import re
 import textwrap
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -56,11 +57,12 @@ class Item:
     title: str
     url: str
     graded: bool = False
+    gone: bool = False  # A finding that was withdrawn: only what it said.
     was: Grade | None = None
     now: Grade | None = None
     as_of: str = ""
     words: list[tuple[str, str]] = field(default_factory=list)  # (who says it, what)
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[str, ...]] = field(default_factory=list)  # Each part has its own direction.
 
 
 def confirmation(asked: Confirmation, *, config: Config, now: dt.datetime) -> Mail:
@@ -163,20 +165,22 @@ def _item(part: Part, change: Change, under: Recommendation | None, config: Conf
         return _finding(change, place, Item(tag, strong, about, _clause(place, facts), url, words=words))
     if noun == "evidence":
         number = facts.get("number")
-        title = f"[{number}] {_line(content.get('title'), 300)}".strip()
-        item = Item(tag, strong, about, title, f"{config.public_url}/evidence/{number}", words=words)
+        title = _line(content.get("title"), 300)
+        item = Item(
+            f"{tag} [{number}]", strong, about, title, f"{config.public_url}/evidence/{number}", words=words
+        )
         if change.kind not in WITHDRAWN:
-            item.notes.extend(_source(facts, content))
-            item.notes.extend(_bearings(facts, change.recommendations))
+            item.notes.append((_line(content.get("publisher"), 200), _partial(facts)))
+            item.notes.append(_bearings(facts, change.recommendations))
         return item
     if noun == "reply":
         item = Item(tag, strong, about, _word(Position, facts.get("position")), url, words=words)
         if change.kind not in WITHDRAWN and change.content is not None:
             words.append(("", two_sentences(content.get("summary"))))
-            item.notes.append(_joined(_line(content.get("author"), 200), _partial(facts)))
+            item.notes.append((_line(content.get("author"), 200), _partial(facts)))
             if len(change.recommendations) > 1:
                 references = ", ".join(one.reference for one in change.recommendations)
-                item.notes.append(gettext("About: %(references)s", references=references))
+                item.notes.append((gettext("About: %(references)s", references=references),))
         return item
     changes = content.get("changes") or []
     words.extend(("", two_sentences(sentence)) for sentence in changes[:5])
@@ -193,19 +197,25 @@ def _finding(change: Change, place: Recommendation | None, item: Item) -> Item:
         item.words.append(("", two_sentences(content.get("rationale"))))
         item.words.append((gettext("Reviewer:"), two_sentences(content.get("reason"))))
     if (access := _word_of(Access, facts.get("access"))) and not withdrawn:
-        item.notes.append(gettext(access.label))
+        item.notes.append((gettext(access.label),))
     before, after = _word_of(Grade, facts.get("previous_roll_up")), _word_of(Grade, facts.get("roll_up"))
     if place and facts.get("clause") and before is not after:
-        item.notes.append(
-            gettext(
-                "%(reference)s as a whole: was %(before)s, now %(after)s",
-                reference=place.reference, before=grade_words(before), after=grade_words(after),
-            )
-        )  # fmt: skip
-    return Item(
-        item.tag, item.strong, item.about, item.title, item.url, True, was, now,
-        _iso(facts.get("as_of")), [pair for pair in item.words if pair[1]], item.notes,
-    )  # fmt: skip
+        as_a_whole = gettext(
+            "%(reference)s as a whole: was %(before)s, now %(after)s",
+            reference=place.reference,
+            before=grade_words(before),
+            after=grade_words(after),
+        )
+        item.notes.append((as_a_whole,))
+    return replace(
+        item,
+        graded=True,
+        gone=withdrawn,
+        was=was,
+        now=now,
+        as_of=_iso(facts.get("as_of")),
+        words=[pair for pair in item.words if pair[1]],
+    )
 
 
 def grade_words(grade: Grade | None) -> str:
@@ -235,11 +245,7 @@ def _clause(place: Recommendation | None, facts: dict[str, object]) -> str:
     return f"{named}: {titles[str(label)]}" if titles.get(str(label)) else named
 
 
-def _source(facts: dict[str, object], content: dict[str, object]) -> list[str]:
-    return [line] if (line := _joined(_line(content.get("publisher"), 200), _partial(facts))) else []
-
-
-def _bearings(facts: dict[str, object], recommendations: tuple[Recommendation, ...]) -> list[str]:
+def _bearings(facts: dict[str, object], recommendations: tuple[Recommendation, ...]) -> tuple[str, ...]:
     references = {recommendation.number: recommendation.reference for recommendation in recommendations}
     lines = []
     directions = facts.get("directions")
@@ -250,7 +256,7 @@ def _bearings(facts: dict[str, object], recommendations: tuple[Recommendation, .
         if label := bearing.get("clause"):
             where = gettext("%(reference)s, clause %(label)s", reference=where, label=label)
         lines.append(f"{direction}: {where}")
-    return ["; ".join(lines)] if lines else []
+    return ("; ".join(lines),)
 
 
 def _follows(letter: Letter) -> str:
@@ -271,7 +277,7 @@ def _summary(letter: Letter) -> str:
     def count(*kinds: EntryKind) -> int:
         return sum(1 for change in changes if change.kind in kinds)
 
-    told = [
+    told: list[tuple[int, Callable[[int], str]]] = [
         (count(*CORRECTED), lambda n: ngettext("one correction", "%(num)s corrections", n)),
         (count(EntryKind.FINDING_PUBLISHED), lambda n: ngettext("one finding", "%(num)s findings", n)),
         (count(*WITHDRAWN), lambda n: ngettext("one withdrawal", "%(num)s withdrawals", n)),
@@ -348,10 +354,6 @@ def wrap(text: str, indent: int = 0, width: int = 72) -> str:
             break_on_hyphens=False,
         )
     )
-
-
-def _joined(*texts: str) -> str:
-    return ", ".join(text for text in texts if text)
 
 
 def _word_of(kind: type[W], value: object) -> W | None:

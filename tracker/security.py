@@ -90,8 +90,8 @@ class Credentials:
 
     def recovery_hash(self, code: str, account_id: int) -> str:
         """The keyed hash under which a recovery code is stored."""
-        plain = normal_code(code)
-        return hmac.new(self.recovery_key, f"{account_id}/{plain}".encode(), hashlib.sha256).hexdigest()
+        message = f"{account_id}/{normal_code(code)}".encode("utf-8", "replace")
+        return hmac.new(self.recovery_key, message, hashlib.sha256).hexdigest()
 
     def _hasher(self) -> PasswordHasher:
         return PasswordHasher(time_cost=3, memory_cost=self.memory_kib, parallelism=4)

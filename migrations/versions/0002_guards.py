@@ -19,9 +19,11 @@ PUBLISHED = "OLD.state IN ('accepted', 'superseded', 'withdrawn')"
 
 
 def upgrade() -> None:
-    op.bulk_insert(
-        sa.table("ledger_head", sa.column("id", sa.Integer), sa.column("seq", sa.Integer), sa.column("hash", sa.String)),
-        [{"id": 1, "seq": 0, "hash": "0" * 64}],
+    # On the way back up there may be entries already: the head then stands where they end.
+    op.execute(
+        "INSERT INTO ledger_head (id, seq, hash) SELECT 1, "
+        "coalesce((SELECT max(seq) FROM ledger_entry), 0), "
+        f"coalesce((SELECT hash FROM ledger_entry ORDER BY seq DESC LIMIT 1), '{'0' * 64}')"
     )
     if op.get_bind().dialect.name == "sqlite":
         _sqlite()

@@ -32,7 +32,8 @@ def prepare() -> None:
         click.echo(f"Database brought to {head}.")
     with db.new_session(engine) as session:
         for path in settings.report_paths:
-            summary = reports.load(session, report_file.read(path), now=clock.now())
+            now = clock.now()
+            summary = reports.load(session, report_file.read(path, today=now.date()), now=now)
             session.commit()
             click.echo(str(summary))
     engine.dispose()

@@ -10,6 +10,7 @@ from flask_babel import gettext
 from werkzeug.datastructures import MultiDict
 from wtforms import Field, Form, IntegerField, SelectField, StringField
 from wtforms.fields import SelectChoice
+from wtforms.fields.choices import Choice
 from wtforms.validators import InputRequired, ValidationError
 
 from tracker import text
@@ -32,6 +33,8 @@ class CleanText:
         try:
             field.data = text.clean(field.data or "", lines=self.lines)
         except Invalid as error:
+            # A page cannot hold this one, so what was typed is shown again without it.
+            field.data = (field.data or "").replace("\x00", "")
             raise ValidationError(say(error)) from None
         if len(field.data) > self.most:
             raise ValidationError(
@@ -97,10 +100,9 @@ class WordField(SelectField):
         return self.data.value if self.data else ""
 
     def iter_choices(self) -> Any:
+        chosen = self._value()
         for choice in choices(self.kind, self.empty):
-            selected = self.data.value == choice.value if self.data else choice.value == ""
-            choice._selected = selected
-            yield choice
+            yield Choice(choice.value, choice.label, choice.value == chosen, {})
 
     def pre_validate(self, form: Form) -> None:
         """Coercion has already refused anything that is not a word."""

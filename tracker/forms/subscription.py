@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from babel.dates import get_day_names
 from email_validator import EmailNotValidError, validate_email
 from flask_babel import get_locale, gettext
-from babel.dates import get_day_names
 from wtforms import SelectField, SelectMultipleField, StringField
 from wtforms.validators import ValidationError
 
@@ -27,15 +27,26 @@ class ChoicesForm(BaseForm):
     recommendations = SelectMultipleField("", choices=[])
     frequency = WordField("", Frequency, validators=[Required()])
     weekday = SelectField("", coerce=int, choices=[])
-    month_day = SelectField("", coerce=int, choices=[SelectChoice(str(day), str(day)) for day in range(1, 32)])
-    hour = SelectField("", coerce=int, choices=[SelectChoice(str(hour), f"{hour:02}:00") for hour in range(24)])
+    month_day = SelectField(
+        "", coerce=int, choices=[SelectChoice(str(day), str(day)) for day in range(1, 32)]
+    )
+    hour = SelectField(
+        "", coerce=int, choices=[SelectChoice(str(hour), f"{hour:02}:00") for hour in range(24)]
+    )
     timezone = SelectField("", choices=[])
 
     def __init__(self, formdata: Any = None, *, reports: Iterable[Report], **values: Any) -> None:
         self.reports = list(reports)
         super().__init__(formdata, **values)
 
-    def process(self, formdata: Any = None, obj: Any = None, data: Any = None, extra_filters: Any = None, **kwargs: Any) -> None:
+    def process(
+        self,
+        formdata: Any = None,
+        obj: Any = None,
+        data: Any = None,
+        extra_filters: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Fill the choices before anything is read."""
         wrong = gettext("Choose one of the offered answers.")
         labels = {
@@ -61,7 +72,9 @@ class ChoicesForm(BaseForm):
             for recommendation in report.recommendations
         ]
         self.timezone.choices = [
-            SelectChoice(name, name.partition("/")[2].replace("_", " ") or name, optgroup=name.partition("/")[0])
+            SelectChoice(
+                name, name.partition("/")[2].replace("_", " ") or name, optgroup=name.partition("/")[0]
+            )
             for name in schedule.timezones()
         ]
         super().process(formdata, obj, data, extra_filters, **kwargs)
@@ -69,7 +82,13 @@ class ChoicesForm(BaseForm):
     def choices(self) -> Choices:
         """What was chosen, as the service takes it."""
         return Choices(
-            Rhythm(self.frequency.data, self.weekday.data, self.month_day.data, self.hour.data, self.timezone.data),
+            Rhythm(
+                self.frequency.data,
+                self.weekday.data,
+                self.month_day.data,
+                self.hour.data,
+                self.timezone.data,
+            ),
             self.scope.data,
             next((report.id for report in self.reports if report.slug == self.report.data), None)
             if self.scope.data is Scope.REPORT
@@ -98,9 +117,7 @@ class SubscriptionForm(ChoicesForm):
                 raise EmailNotValidError
             found = validate_email(field.data or "", check_deliverability=False, allow_smtputf8=False)
         except EmailNotValidError:
-            raise ValidationError(
-                gettext("Enter an e-mail address, for example name@example.org.")
-            ) from None
+            raise ValidationError(gettext("Enter an e-mail address, for example name@example.org.")) from None
         field.data = found.ascii_email
 
 

@@ -174,16 +174,14 @@ def read_rows(
             .join(Bearing.evidence)
             .where(permissions.visible_evidence(None), Bearing.recommendation_id.in_(mine))
             .group_by(Bearing.recommendation_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     replies = _newest_replies(
         session.execute(
             select(ReplyTarget.recommendation_id, Reply)
             .join(Reply, Reply.id == ReplyTarget.reply_id)
             .where(permissions.visible_replies(None), ReplyTarget.recommendation_id.in_(mine))
-        ).tuples()
+        )
     )
     return [
         _row(

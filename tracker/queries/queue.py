@@ -77,7 +77,9 @@ def evidence_by_key(session: Session, key: str, viewer: Account) -> Evidence | N
         .where(Evidence.key == key, permissions.visible_evidence(viewer))
         .options(
             selectinload(Evidence.links),
-            selectinload(Evidence.bearings).joinedload(Bearing.recommendation).joinedload(Recommendation.report),
+            selectinload(Evidence.bearings)
+            .joinedload(Bearing.recommendation)
+            .joinedload(Recommendation.report),
             selectinload(Evidence.bearings).joinedload(Bearing.clause),
             selectinload(Evidence.readers).joinedload(EvidenceReader.account),
         )
@@ -93,7 +95,9 @@ def finding_by_key(session: Session, key: str, viewer: Account) -> Finding | Non
 
 def reply_by_key(session: Session, key: str, viewer: Account) -> Reply | None:
     """One reply that this person may see."""
-    return session.scalars(_replies().where(Reply.key == key, permissions.visible_replies(viewer))).one_or_none()
+    return session.scalars(
+        _replies().where(Reply.key == key, permissions.visible_replies(viewer))
+    ).one_or_none()
 
 
 def reports(session: Session) -> Sequence[Report]:
@@ -129,7 +133,9 @@ def citable_evidence(session: Session, recommendation_id: int) -> Sequence[Evide
         select(Evidence)
         .where(
             permissions.PUBLIC_EVIDENCE,
-            Evidence.id.in_(select(Bearing.evidence_id).where(Bearing.recommendation_id == recommendation_id)),
+            Evidence.id.in_(
+                select(Bearing.evidence_id).where(Bearing.recommendation_id == recommendation_id)
+            ),
         )
         .options(selectinload(Evidence.bearings).joinedload(Bearing.clause))
         .order_by(Evidence.occurred_on.desc(), Evidence.number.desc())
@@ -213,7 +219,9 @@ def _own(session: Session, viewer: Account) -> list[Evidence | Finding | Reply]:
     unfinished = [*EDITABLE, State.SUBMITTED]
     return [
         *session.scalars(
-            _findings().where(Finding.proposed_by_id == viewer.id, Finding.state.in_(unfinished)).order_by(Finding.id)
+            _findings()
+            .where(Finding.proposed_by_id == viewer.id, Finding.state.in_(unfinished))
+            .order_by(Finding.id)
         ),
         *session.scalars(
             _replies().where(Reply.created_by_id == viewer.id, Reply.state.in_(unfinished)).order_by(Reply.id)
@@ -228,7 +236,10 @@ def _findings() -> Select[tuple[Finding]]:
         joinedload(Finding.clause),
         joinedload(Finding.proposed_by),
         joinedload(Finding.replaces),
-        selectinload(Finding.citations).joinedload(Citation.evidence).selectinload(Evidence.bearings).joinedload(Bearing.clause),
+        selectinload(Finding.citations)
+        .joinedload(Citation.evidence)
+        .selectinload(Evidence.bearings)
+        .joinedload(Bearing.clause),
     )
 
 
@@ -240,4 +251,3 @@ def _replies() -> Select[tuple[Reply]]:
         selectinload(Reply.quotations),
         selectinload(Reply.targets).joinedload(ReplyTarget.recommendation),
     )
-

@@ -20,6 +20,8 @@ from tracker.security import Credentials
 from tracker.services import activity, sign_ins
 from tracker.vocabulary import N_, Role
 
+#: Whom `tracker run` lets in first, while there is no account at all.
+FIRST_ADMIN = "admin@localhost"
 LINK_GONE = N_(
     "This link is not valid: it was used, it is too old, or a newer one replaced it. Ask for a new link."
 )
@@ -65,11 +67,30 @@ def invite(
         raise Invalid(N_("Shorten the name to 80 characters."), "name")
     if by_email(session, address) is not None:
         raise Invalid(N_("There is an account with this e-mail address already."), "email")
-    account = Account(email=address, name=name, role=role, created_at=now)
+    account = _new_account(session, address, name, role, by=by, now=now)
+    return account, _new_link(session, account, now=now, hours=hours)
+
+
+def first_link(session: Session, *, now: dt.datetime, hours: int) -> str | None:
+    """The token of a link for the first account, an admin, or None if anybody else has one or it is set up."""
+    # Those who can never sign in do not count: the accounts of the demonstration, and people who left.
+    people = [one for one in everybody(session) if one.active or one.email == FIRST_ADMIN]
+    if any(account.email != FIRST_ADMIN or account.is_set_up for account in people):
+        return None
+    account = (
+        people[0] if people else _new_account(session, FIRST_ADMIN, "Admin", Role.ADMIN, by=None, now=now)
+    )
+    return _new_link(session, account, now=now, hours=hours)
+
+
+def _new_account(
+    session: Session, email: str, name: str, role: Role, *, by: Account | None, now: dt.datetime
+) -> Account:
+    account = Account(email=email, name=name, role=role, created_at=now)
     session.add(account)
     session.flush()
     activity.record(session, by, "account-invited", _subject(account), now=now, reason=role.value)
-    return account, _new_link(session, account, now=now, hours=hours)
+    return account
 
 
 def renew_invitation(

@@ -153,13 +153,13 @@ def refused(session: Session, delivery: Delivery, *, answer: str, now: dt.dateti
 def retry(session: Session, delivery: Delivery, *, answer: str, now: dt.datetime) -> None:
     """Not taken this time: try again later, for three days; then the next digest says it all."""
     if now - delivery.created_at >= GIVE_UP_AFTER:
-        if _finish(session, delivery, DeliveryState.EXPIRED, answer, now) and delivery.digest is not None:
+        expired = _finish(session, delivery, DeliveryState.EXPIRED, answer, now)
+        digest = session.get(Digest, delivery.digest_id) if delivery.digest_id else None
+        if expired and digest is not None:
             session.execute(
                 update(Subscriber)
-                .where(
-                    Subscriber.id == delivery.subscriber_id, Subscriber.seen_seq > delivery.digest.from_seq
-                )
-                .values(seen_seq=delivery.digest.from_seq)
+                .where(Subscriber.id == delivery.subscriber_id, Subscriber.seen_seq > digest.from_seq)
+                .values(seen_seq=digest.from_seq)
             )
         return
     pause = dt.timedelta(minutes=_PAUSES[min(delivery.attempts, len(_PAUSES)) - 1])

@@ -93,6 +93,7 @@ def edit(
     evidence.readers.clear()
     session.flush()
     _fill(evidence, fields)
+    session.flush()  # New parts are read through their rows from here on.
     activity.record(session, author, "evidence-edited", subject(evidence), now=now)
 
 

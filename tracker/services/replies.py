@@ -54,6 +54,7 @@ def edit(session: Session, reply: Reply, fields: Fields, *, author: Account, ver
     reply.quotations.clear()
     session.flush()  # A recommendation may stand once only, so old ones go before new ones come.
     _fill(reply, fields)
+    session.flush()  # New parts are read through their rows from here on.
     activity.record(session, author, "reply-edited", subject(reply), now=now)
 
 

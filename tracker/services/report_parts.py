@@ -94,6 +94,7 @@ class Parts:
                 row = Reply(imported_as=self._name(table.id), report=self.report, created_at=self.now)
                 self._fill_reply(row, wanted)
                 self.session.add(row)
+                self.session.flush()  # Its key is made then, and stands in the ledger.
                 self.changes.append(f"reply {table.id} added")
                 reply_service.publish(self.session, row, now=self.now)
             elif different := _differences(_reply_is(row), wanted):
@@ -102,6 +103,13 @@ class Parts:
                     continue
                 self._fill_reply(row, {key: wanted[key] for key in different})
                 row.version += 1
+                if (
+                    "evidence" in different
+                ):  # The public knows evidence by its number, not by its name in the file.
+                    different["evidence"] = (
+                        self._number(different["evidence"][0]),
+                        self._number(wanted["evidence"]),
+                    )
                 reply_service.correct(self.session, row, correction=_said(different), now=self.now)
                 self.changes.append(f"reply {table.id} corrected")
         for name, row in vanished.items():
@@ -236,6 +244,9 @@ class Parts:
         number, _, label = target.partition("/")
         recommendation = self.recommendations[number]
         return recommendation, next((row for row in recommendation.clauses if row.label == label), None)
+
+    def _number(self, name: str) -> str:
+        return str(self.evidence[name].number) if name else ""
 
     def _name(self, name: str) -> str:
         return f"{self.report.slug}/{name}"

@@ -51,6 +51,21 @@ class Summary:
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # What a person should know and perhaps act on.
 
+    def __str__(self) -> str:
+        """For the terminal: one line, and one more for each change of a report that was there before."""
+        if self.new:
+            first = (
+                f"Loaded {self.slug}: {self.recommendations} recommendations, {self.clauses} clauses, "
+                f"{self.evidence} pieces of evidence, {self.replies} replies, {self.findings} draft findings."
+            )
+            return "\n".join([first, *(f"  {note}" for note in self.notes)])
+        first = (
+            f"Loaded changes of {self.slug}: {len(self.changes)}."
+            if self.changes
+            else f"{self.slug}: Nothing new."
+        )
+        return "\n".join([first, *(f"  {line}" for line in [*self.changes, *self.notes])])
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -208,7 +223,7 @@ def _correct(
                 chapeau=item.chapeau,
                 position=0,
             )
-            changes.add(place, None, item.name)
+            changes.changed(place, None, item.name)
     changes.order(addressees, [item.slug for item in parsed.addressees], "addressees", notes)
     rows = {row.number: row for row in report.recommendations}
     touched: list[Recommendation] = []
@@ -219,7 +234,8 @@ def _correct(
             _correct_recommendation(changes, rows[recommendation.number], recommendation, addressees, notes)
         else:
             rows[recommendation.number] = _new_recommendation(report, addressees, recommendation, 0)
-            changes.add(place, None, recommendation.text)
+            session.add(rows[recommendation.number])
+            changes.added(place, recommendation.text)
         if len(changes.found) > before:
             touched.append(rows[recommendation.number])
     changes.order(rows, [item.number for item in parsed.recommendations], "recommendations", notes)
@@ -238,7 +254,7 @@ def _correct(
             content={"changes": changes.found, "recommendations": _official_words(report.recommendations)},
             now=now,
         )
-    return [f"{change['what']} corrected" for change in changes.found]
+    return changes.said
 
 
 def _correct_recommendation(
@@ -250,7 +266,7 @@ def _correct_recommendation(
 ) -> None:
     place = f"recommendations/{item.number}"
     if row.addressee.slug != item.addressee:
-        changes.add(f"{place}/addressee", row.addressee.slug, item.addressee)
+        changes.changed(f"{place}/addressee", row.addressee.slug, item.addressee)
         row.addressee = addressees[item.addressee]
     changes.set(row, {key: getattr(item, key) for key in RECOMMENDATION_KEYS}, place)
     clauses = {clause.label: clause for clause in row.clauses}
@@ -261,7 +277,7 @@ def _correct_recommendation(
         else:
             clauses[clause.label] = _new_clause(clause, 0)
             row.clauses.append(clauses[clause.label])
-            changes.add(f"{place}/clauses/{clause.label}", None, clause.text)
+            changes.added(f"{place}/clauses/{clause.label}", clause.text)
     changes.order(clauses, [clause.label for clause in item.clauses], f"{place}/clauses", notes)
 
 
@@ -270,15 +286,21 @@ class _Changes:
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []
+        self.said: list[str] = []
 
-    def add(self, what: str, was: Any, now: Any) -> None:
+    def changed(self, what: str, was: Any, now: Any) -> None:
         self.found.append({"what": what, "was": _plain(was), "now": _plain(now)})
+        self.said.append(f"{what} corrected")
+
+    def added(self, what: str, text: str) -> None:
+        self.found.append({"what": what, "was": None, "now": text})
+        self.said.append(f"{what} added")
 
     def set(self, row: Any, values: Mapping[str, Any], place: str) -> None:
         """Set what differs on a row."""
         for key, value in values.items():
             if getattr(row, key) != value:
-                self.add(f"{place}/{key}".lstrip("/"), getattr(row, key), value)
+                self.changed(f"{place}/{key}".lstrip("/"), getattr(row, key), value)
                 setattr(row, key, value)
 
     def order(self, rows: Mapping[str, Any], wanted: Sequence[str], place: str, notes: list[str]) -> None:
@@ -286,7 +308,7 @@ class _Changes:
         before = sorted((row.position, key) for key, row in rows.items() if row.position)
         known = [key for _, key in before]
         if [key for key in known if key in wanted] != [key for key in wanted if key in known]:
-            self.add(f"{place}/order", ", ".join(known), ", ".join(wanted))
+            self.changed(f"{place}/order", ", ".join(known), ", ".join(wanted))
         vanished = [key for key in known if key not in wanted]
         for position, key in enumerate([*wanted, *vanished], 1):
             rows[key].position = position

@@ -331,11 +331,11 @@ def _change(session: Session, *conditions: ColumnElement[bool], **values: Any) -
 
 def _forget(session: Session, whom: ColumnElement[bool]) -> None:
     ids = select(Subscriber.id).where(whom)
+    # "fetch" also takes the rows out of the session, where a new person could get an old one's number.
+    fetch = {"synchronize_session": "fetch"}
     for model in (Delivery, Digest, Follow):
-        session.execute(
-            delete(model).where(model.subscriber_id.in_(ids)).execution_options(synchronize_session=False)
-        )
-    session.execute(delete(Subscriber).where(whom).execution_options(synchronize_session=False))
+        session.execute(delete(model).where(model.subscriber_id.in_(ids)), execution_options=fetch)
+    session.execute(delete(Subscriber).where(whom), execution_options=fetch)
 
 
 def recommendations(session: Session, choices: Choices) -> list[Recommendation]:

@@ -50,6 +50,9 @@ def guard() -> Response | None:
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None:
         return None  # No such route: Flask answers 404.
+    asked = [*(request.view_args or {}).values(), *request.args.values()]
+    if any("\x00" in str(value) for value in asked):
+        abort(404)  # SQLite would look for it, PostgreSQL would fail: nothing of ours is called so.
     if not hasattr(view, "access"):
         abort(403)
     if view.access is ANYONE:

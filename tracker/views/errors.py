@@ -6,7 +6,7 @@ import structlog
 from flask import Flask, g, render_template, request
 from flask_babel import gettext
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from tracker.errors import InvalidFile, TrackerError
 from tracker.forms.base import say
@@ -40,6 +40,9 @@ def init_app(app: Flask) -> None:
     def http(error: HTTPException) -> object:
         if error.code is None or error.code < 400:
             return error
+        if isinstance(error, SecurityError):
+            # Asked for under a foreign host name: no page of ours can be addressed from there.
+            return app.response_class(gettext(SENTENCES[400]), 400, mimetype="text/plain")
         body, status = _page(error.code)
         response = app.make_response((body, status))
         for name in ("Allow", "Retry-After"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import partial
-from ipaddress import ip_address, ip_network
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
-from tracker import clock, db, emails
+from tracker import clock, db, emails, sessions
 from tracker.config import Config
 from tracker.errors import Invalid
 from tracker.forms import token as form_token
@@ -27,9 +26,16 @@ from tracker.vocabulary import Frequency, Scope
 blueprint = Blueprint("follow", __name__)
 
 _DEFAULT = Choices(Rhythm(Frequency.WEEKLY, 0, 1, 7, "UTC"), Scope.EVERYTHING)
-# An hour's worth of people behind one address of a network, and of everybody together.
-_PER_NETWORK, _OVERALL = 20, 1000
+# How often the form may be sent from one network and by everybody together, each in an hour.
+_PER_NETWORK, _OVERALL = 30, 1000
 _HOUR = dt.timedelta(hours=1)
+
+
+@blueprint.after_request
+def keep_to_yourself(response: Response) -> Response:
+    """Links that are as good as a password stay out of caches."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @blueprint.get("/follow")
@@ -42,7 +48,11 @@ def page() -> str:
     numbers = {f"{report.slug}/{one.number}" for report in reports for one in report.recommendations}
     wanted = [value for value in request.args.getlist("recommendation") if value in numbers]
     if wanted:
-        values |= {"scope": Scope.RECOMMENDATION, "recommendations": wanted, "report": wanted[0].partition("/")[0]}
+        values |= {
+            "scope": Scope.RECOMMENDATION,
+            "recommendations": wanted,
+            "report": wanted[0].partition("/")[0],
+        }
     elif (slug := request.args.get("report")) in slugs:
         values |= {"scope": Scope.REPORT, "report": slug}
     return render_template("follow/page.html", form=SubscriptionForm(reports=reports, **values))
@@ -52,14 +62,14 @@ def page() -> str:
 @access.anyone
 def subscribe() -> Response | tuple[str, int]:
     """The answer is the same whether the address is new, waits, follows already or has left."""
+    now, config, keys = clock.now(), _config(), _keys()
+    # First, and in a transaction of its own: what is refused counts too.
+    with db.writing() as own:
+        attempts.hit(own, sessions.client_key("follow", now), limit=_PER_NETWORK, window=_HOUR, now=now)
+        attempts.hit(own, keys.keyed_hash("attempt", "follow"), limit=_OVERALL, window=_HOUR, now=now)
     form = SubscriptionForm(request.form, reports=_reports())
-    now = clock.now()
-    config, keys = _config(), _keys()
     if not form.validate():
         return render_template("follow/page.html", form=form), 422
-    with db.writing() as own:
-        for counted, limit in ((f"follow/{_network()}", _PER_NETWORK), ("follow", _OVERALL)):
-            attempts.hit(own, keys.keyed_hash("attempt", counted), limit=limit, window=_HOUR, now=now)
     try:
         subscriptions.subscribe(
             db.session(),
@@ -194,15 +204,6 @@ def _reports() -> list[Report]:
     return list(
         db.session().scalars(select(Report).options(selectinload(Report.recommendations)).order_by(Report.id))
     )
-
-
-def _network() -> str:
-    """The network a request comes from, coarse enough that changing the last digits does not help."""
-    try:
-        address = ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    return str(ip_network((address, 48 if address.version == 6 else 24), strict=False))
 
 
 def _config() -> Config:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, render_template, send_file
+from flask import Blueprint, Response, current_app, render_template
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
-from werkzeug.wsgi import wrap_file
 
 from tracker import db, verifier
 from tracker.config import Config
@@ -24,6 +24,8 @@ from tracker.views import access, fresh
 from tracker.views.parameters import ledger_position
 
 blueprint = Blueprint("ledger", __name__)
+
+_IN_MEMORY = 8 * 1024 * 1024
 
 
 def origin() -> str:
@@ -77,21 +79,25 @@ def entries() -> Response:
 
     def make() -> ResponseReturnValue:
         # Written to a file first, so that a slow reader holds no connection to the database.
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it after the last byte.
+        file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - `_pieces` closes it.
         for line in _lines(session, after):
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         size = file.tell()
         file.seek(0)
-        response = Response(
-            wrap_file({}, file), content_type="application/jsonl; charset=utf-8", direct_passthrough=True
-        )
-        response.content_length = size
+        response = Response(_pieces(file), content_type="application/jsonl; charset=utf-8")
         response.call_on_close(file.close)
+        response.content_length = size
         response.headers["Content-Disposition"] = 'attachment; filename="ledger.jsonl"'
         return response
 
     newest = ledger.newest_checkpoint(session)
     return fresh.answer(make, changes.position(session), newest.size if newest else 0)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(64 * 1024):
+            yield piece
 
 
 def _lines(session: Session, after: int | None) -> Iterator[dict[str, Any]]:
@@ -129,12 +135,11 @@ def _entries_after(session: Session, after: int) -> Iterator[dict[str, Any]]:
 @access.anyone
 def verifier_py() -> Response:
     """The program that checks a downloaded ledger, in one file."""
-    response = send_file(
-        verifier.__file__,
-        mimetype="text/x-python",
-        as_attachment=True,
-        download_name="verifier.py",
-        max_age=0,
-    )
-    response.direct_passthrough = False
-    return response
+    program = Path(verifier.__file__).read_bytes()
+
+    def make() -> ResponseReturnValue:
+        response = Response(program, content_type="text/x-python; charset=utf-8")
+        response.headers["Content-Disposition"] = "attachment; filename=verifier.py"
+        return response
+
+    return fresh.answer(make)

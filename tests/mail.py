@@ -1,0 +1,169 @@
+"""What tests about mail share: something to tell, somebody to tell it to, and an SMTP server on loopback."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from sqlalchemy.orm import Session
+
+from tracker import emails
+from tracker.config import Config
+from tracker.keyring import Keyring
+from tracker.models import LedgerEntry, Recommendation, Report, Subscriber
+from tracker.services import ledger, subscriptions
+from tracker.services.schedule import Rhythm
+from tracker.services.subscriptions import Choices
+from tracker.vocabulary import EntryKind, Frequency, Scope
+
+DAILY = Rhythm(Frequency.DAILY, 0, 1, 7, "UTC")
+EVERYTHING = Choices(DAILY, Scope.EVERYTHING)
+
+
+class Events:
+    """Ledger entries as the services write them."""
+
+    def __init__(self, session: Session, report: Report, now: dt.datetime) -> None:
+        self.session, self.report, self.now = session, report, now
+
+    def finding(self, key: str = "k1", kind: EntryKind = EntryKind.FINDING_PUBLISHED, place: int = 0, **facts: Any) -> LedgerEntry:
+        content = {
+            "rationale": facts.pop(
+                "rationale", "The decree is still in force. The court applied it in May. A third sentence stays on the site."
+            ),
+            "would_change": "",
+            "reason": facts.pop("reason", "The register shows it."),
+            "search": None,
+            "correction": facts.pop("correction", ""),
+        }
+        given = {
+            "key": key, "clause": "a", "grade": "E", "previous_grade": "C", "as_of": "2026-11-01", "access": "remote",
+            "cites": [1], "replaces": None, "roll_up": "E", "previous_roll_up": "C", **facts,
+        }
+        return self._append(kind, f"finding/{key}", [self.report.recommendations[place]], given, content)
+
+    def evidence(self, number: int = 1, kind: EntryKind = EntryKind.EVIDENCE_PUBLISHED, places: tuple[int, ...] = (0,), **content: Any) -> LedgerEntry:
+        about = [self.report.recommendations[place] for place in places]
+        facts = {
+            "number": number, "date": "2025-05-14", "precision": "day", "reliability": "B", "credibility": "2",
+            "source_type": "official-record",
+            "directions": [{"recommendation": one.number, "clause": None, "direction": "progress"} for one in about],
+        }
+        words = {
+            "title": f"Court register {number}", "summary": "It shows case files.", "publisher": "Lower Valley District Court",
+            "links": ["https://court.arvenia.example/1"], "language": "en", "remark": "", **content,
+        }
+        return self._append(kind, f"evidence/{number}", about, facts, words)
+
+    def reply(self, key: str = "r1", places: tuple[int, ...] = (0,), **content: Any) -> LedgerEntry:
+        words = {
+            "author": "Government of Arvenia", "summary": "The Government rejects this.", "quotations": ["No."],
+            "source": {"publisher": "Gazette", "title": "Note", "url": "https://arvenia.example/note"}, **content,
+        }
+        return self._append(
+            EntryKind.REPLY_PUBLISHED, f"reply/{key}", [self.report.recommendations[place] for place in places],
+            {"key": key, "position": "rejects", "date": "2026-01-01", "precision": "month"}, words,
+        )
+
+    def withdrawal(self, kind: EntryKind, subject: str, place: int = 0, **facts: Any) -> LedgerEntry:
+        return self._append(
+            kind, subject, [self.report.recommendations[place]], {"grade": "E", "clause": "a", "number": 1, **facts},
+            {"reason": "The source asked for it."},
+        )
+
+    def _append(self, kind: EntryKind, subject: str, about: list[Recommendation], facts: dict[str, Any], content: dict[str, Any]) -> LedgerEntry:
+        entry = ledger.append(
+            self.session, kind, subject=subject, report=self.report, recommendations=about, facts=facts,
+            content=content, now=self.now,
+        )
+        self.session.commit()
+        return entry
+
+
+def follower(
+    session: Session, keys: Keyring, config: Config, now: dt.datetime, address: str = "reader@arvenia.example",
+    choices: Choices = EVERYTHING,
+) -> Subscriber:
+    """Somebody who has asked and confirmed, whose confirmation mail is not in the way."""
+    subscriber = subscriptions._find_or_add(
+        session, keys.keyed_hash("subscriber", subscriptions.canonical(address)),
+        keys.seal(address.encode(), subscriptions.address_context(keys.keyed_hash("subscriber", subscriptions.canonical(address)))),
+        choices, keys, now,
+    )
+    subscriptions.change(session, subscriber, choices, now=now)
+    session.commit()
+    return subscriber
+
+
+def read(content: bytes) -> EmailMessage:
+    """A mail as its reader's program sees it."""
+    return message_from_bytes(content, policy=policy.default)  # type: ignore[return-value]
+
+
+def parts(content: bytes) -> tuple[str, str]:
+    """Its text and its HTML."""
+    mail = read(content)
+    return mail.get_body(("plain",)).get_content(), mail.get_body(("html",)).get_content()  # type: ignore[union-attr]
+
+
+def composer(config: Config, now: dt.datetime) -> Any:
+    return partial(emails.digest, config=config, now=now)
+
+
+class Inbox:
+    """What an SMTP server was told, and what it answers: `answers["RCPT"] = ["451 later"]` answers once."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[str, bytes]] = []
+        self.answers: dict[str, list[str]] = {}
+        self.lock = threading.Lock()
+
+    def _answer(self, stage: str) -> str | None:
+        with self.lock:
+            waiting = self.answers.get(stage, [])
+            return (waiting.pop(0) if len(waiting) > 1 or not waiting[0].endswith("always") else waiting[0]) if waiting else None
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
+        if answer := self._answer("MAIL"):
+            return answer
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
+        if answer := self._answer("RCPT"):
+            return answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        if answer := self._answer("DATA"):
+            return answer
+        with self.lock:
+            self.mails.append((envelope.rcpt_tos[0], envelope.original_content))
+        if self._answer("after DATA"):
+            # Taken, but the answer is lost on the way.
+            server.transport.close()
+        return "250 OK"
+
+
+@contextmanager
+def smtp_server(inbox: Inbox) -> Iterator[str]:
+    """A server on a free port of loopback; yields its address."""
+    # Controller(port=0) does not work: it connects to port 0 to see whether it is up.
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield f"smtp://127.0.0.1:{port}"
+    finally:
+        controller.stop()

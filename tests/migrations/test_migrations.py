@@ -1,0 +1,115 @@
+"""Every migration goes up, down and up again with data in the tables, and its end equals the models."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from tests.factories import Factory
+from tests.conftest import NOW
+from tracker import db
+from tracker.models import Base
+from tracker.services import evidence
+
+VERSIONS = sorted((Path(__file__).resolve().parents[2] / "migrations" / "versions").glob("*.py"))
+
+
+def test_there_is_one_head() -> None:
+    assert len(ScriptDirectory.from_config(db.alembic_config()).get_heads()) == 1
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_a_migration_is_numbered_and_imports_nothing_of_ours(path: Path) -> None:
+    words = path.read_text(encoding="utf-8")
+
+    assert re.fullmatch(r"\d{4}_[a-z_]+", path.stem)
+    assert re.search(rf"^revision = ['\"]{path.stem}['\"]", words, re.MULTILINE)
+    assert "import tracker" not in words
+    assert "from tracker" not in words
+
+
+def test_the_migrated_database_equals_the_models(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def shape(engine: Engine) -> dict[str, object]:
+    """Tables with columns, indexes, constraints, and the triggers."""
+    found = inspect(engine)
+    triggers = (
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+        if engine.dialect.name == "sqlite"
+        else "SELECT DISTINCT trigger_name FROM information_schema.triggers ORDER BY 1"
+    )
+    with engine.connect() as connection:
+        names = connection.scalars(text(triggers)).all()
+    return {
+        "triggers": names,
+        **{
+            table: (
+                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)],
+                sorted(str(index["name"]) for index in found.get_indexes(table)),
+                sorted(str(check["name"]) for check in found.get_check_constraints(table)),
+                sorted(str(key["name"]) for key in found.get_foreign_keys(table)),
+            )
+            for table in sorted(found.get_table_names())
+        },
+    }
+
+
+def test_every_step_goes_up_down_and_up_again_to_the_same_shape(empty_database: str) -> None:
+    engine = db.make_engine(empty_database)
+    for path in VERSIONS:
+        db.upgrade(engine, path.stem)
+        first = shape(engine)
+        db.downgrade(engine, "-1")
+        db.upgrade(engine, path.stem)
+        assert shape(engine) == first, path.stem
+    engine.dispose()
+
+
+def test_the_guards_go_down_and_up_with_data_and_nothing_is_lost(engine: Engine) -> None:
+    with db.new_session(engine) as session:
+        make = Factory(session, NOW)
+        piece = make.evidence(make.report().recommendations[0])
+        evidence.publish(session, piece, now=NOW)
+        session.commit()
+    with engine.connect() as connection:
+        before = {table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables}
+
+    db.downgrade(engine, "0001_schema")
+    # The head of the ledger belongs to the guards; with entries in the ledger it is rebuilt from the newest one.
+    db.upgrade(engine)
+
+    with engine.connect() as connection:
+        after = {table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables}
+    assert after == before
+
+
+def test_the_migrations_start_from_nothing_and_end_at_nothing(empty_database: str) -> None:
+    engine = db.make_engine(empty_database)
+    db.upgrade(engine)
+    db.downgrade(engine, "base")
+
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    with db.migrating(engine) as config:
+        command.upgrade(config, "head")
+    assert db.revisions(engine)[0] == db.revisions(engine)[1]
+    engine.dispose()
+
+
+def test_foreign_keys_are_enforced_again_after_a_migration(engine: Engine, database: str) -> None:
+    db.downgrade(engine, "0001_schema")
+    db.upgrade(engine)
+
+    if database == "sqlite":
+        with engine.connect() as connection:
+            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
