@@ -36,7 +36,7 @@ STEP_SECONDS = 30
 
 # Each check takes MEMORY_KIB of memory: a flood of sign-ins waits here instead of exhausting the machine.
 _slots = threading.BoundedSemaphore(4)
-_SLOT_SECONDS = 10
+_SLOT_SECONDS = 5
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _COMMON = (

@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client, Page
+from tracker.cli import main
+from tracker.config import Config
 from tracker.models import Account, Invitation
 from tracker.services import accounts
 from tracker.vocabulary import Role
@@ -146,3 +149,62 @@ def test_names_are_shown_as_text(as_somebody: As, ada: Account, make: Factory) -
     make.account(name="<b>Mona</b> {{ 7*7 }}")
     page = as_somebody(ada).get("/people")
     assert "<b>Mona</b> {{ 7*7 }}" in page.text
+
+
+# The command line
+
+
+@pytest.fixture
+def tracker_command(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`tracker accounts …` on this test's database."""
+    monkeypatch.setenv("TRACKER_DATABASE_URL", config.database_url.get_secret_value())
+    monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
+    monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
+    return lambda *words: CliRunner().invoke(main, ["accounts", *words])
+
+
+def test_the_operator_adds_people_and_the_printed_link_works(
+    tracker_command: Callable[..., Result], client: Client, session: Session
+) -> None:
+    added = tracker_command("add", "Mona@arvenia.example", "--role", "reviewer", "--name", "Mona")
+    assert added.exit_code == 0
+    link = added.stdout.strip()
+    assert re.fullmatch(r"http://localhost/set-up/[\w-]{43}", link)
+    assert "mona@arvenia.example (Reviewer)" in client.get(link.removeprefix("http://localhost")).text
+    assert tracker_command("list").stdout == "mona@arvenia.example\treviewer\tnot set up\tMona\n"
+    newer = tracker_command("link", "MONA@arvenia.example").stdout.strip()
+    client.get(link.removeprefix("http://localhost"), status=404)
+    client.get(newer.removeprefix("http://localhost"))
+    assert tracker_command("deactivate", "mona@arvenia.example").exit_code == 0
+    client.get(newer.removeprefix("http://localhost"), status=404)
+    assert "\tdeactivated\t" in tracker_command("list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("add", "nowhere", "--role", "monitor"), "Enter an e-mail address"),
+        (("link", "nobody@arvenia.example"), "no account with the address nobody@arvenia.example"),
+        (("deactivate", "nobody@arvenia.example"), "no account"),
+    ],
+)
+def test_what_the_operator_gets_wrong_is_one_line_on_stderr(
+    tracker_command: Callable[..., Result], words: tuple[str, ...], sentence: str
+) -> None:
+    result = tracker_command(*words)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_without_a_database_a_command_says_what_to_do(
+    empty_database: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_DATABASE_URL", empty_database)
+    monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
+    result = CliRunner().invoke(main, ["accounts", "list"])
+    assert result.exit_code == 1
+    assert "tracker init" in result.stderr
+    assert result.stderr.count("\n") == 1

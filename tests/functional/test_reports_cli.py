@@ -23,6 +23,7 @@ EXAMPLE = GUIDE.split("```toml\n")[1].split("```")[0]
 def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command against the test's database."""
     monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
+    monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
     monkeypatch.setenv("TRACKER_DATABASE_URL", config.database_url.get_secret_value())
 
     def run(*words: str, code: int = 0) -> Result:
@@ -122,4 +123,15 @@ def test_a_loaded_file_can_be_corrected_back(
     kinds = [kind.value for kind in session.scalars(select(LedgerEntry.kind).order_by(LedgerEntry.seq))]
     assert kinds[-2:] == ["evidence-corrected", "evidence-corrected"]
     session.rollback()  # On SQLite the session of the test would keep the command waiting.
+    run("ledger", "verify")
+
+
+def test_a_demonstration_is_made_once_and_the_ledger_stays_whole(run: Callable[..., Result]) -> None:
+    assert run("demo", "--recommendations", "3").stdout.endswith(
+        "ledger entries added: http://localhost/reports/arvenia-3-1\n"
+    )
+    assert (
+        run("demo", "--recommendations", "3").stdout == "Nothing new: http://localhost/reports/arvenia-3-1\n"
+    )
+    run("demo", "--recommendations", "0", code=2)
     run("ledger", "verify")

@@ -19,8 +19,8 @@ from tracker.config import ROOT
 from tracker.errors import InvalidFile
 from tracker.keyring import Keyring
 from tracker.models import Base, Clause, Evidence, Finding, LedgerEntry, Recommendation, Reply, Report
-from tracker.services import evidence as evidence_service
 from tracker.services import audit, findings, ledger, report_file, reports
+from tracker.services import evidence as evidence_service
 from tracker.vocabulary import Direction, EntryKind, Grade, Precision, Role, SourceType, State, Visibility
 
 BUNDLED = ROOT / "config" / "reports" / "ohchr-xuar-2022" / "report.toml"

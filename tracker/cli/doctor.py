@@ -66,8 +66,8 @@ def _database(settings: Config) -> Iterator[str]:
             yield f"The database is at {current or 'nothing'}, this program needs {head}. Run `tracker init`."
             return
         with db.reading(), db.new_session(engine) as session:
-            if session.scalars(select(Account).where(Account.active, Account.role == Role.ADMIN)).first() is None:
-                yield "There is no active admin. Run: tracker accounts add EMAIL --role admin"
+            if session.scalars(select(Account).where(Account.active, Account.role == Role.ADMIN, Account.password_hash.is_not(None))).first() is None:
+                yield "There is no admin who can sign in. `tracker run` prints a link for the first one; or run: tracker accounts add EMAIL --role admin"
             heartbeat = session.get(Heartbeat, "scheduler")
             age = clock.now() - heartbeat.at if heartbeat else None
             if age is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import click
@@ -32,6 +33,7 @@ def run(host: str | None, port: int | None) -> None:
     """
     with common.plain_errors():
         settings = _settings(host, port)
+        _check_port(settings)
         from tracker.cli import setup
 
         setup.prepare()
@@ -52,6 +54,7 @@ def web(host: str | None, port: int | None, workers: int) -> None:
     """Serve pages only. Start `tracker scheduler` beside it, or no digest goes out."""
     with common.plain_errors():
         settings = _settings(host, port)
+        _check_port(settings)
         from tracker import db
 
         engine = db.make_engine(settings.sqlalchemy_url)
@@ -115,6 +118,19 @@ def _serve(settings: Config, workers: int = 1) -> None:
         websockets=False,
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
-        process_name="tracker",
     )
     server.serve()
+
+
+def _check_port(settings: Config) -> None:
+    # The server's own complaint about a taken port is a traceback, and comes after the scheduler has started.
+    try:
+        with socket.create_server((settings.host, settings.port)):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            "Cannot listen on %(host)s port %(port)s (%(reason)s). Set another with TRACKER_PORT or --port.",
+            host=settings.host,
+            port=settings.port,
+            reason=error.strerror,
+        ) from None

@@ -87,7 +87,7 @@ class EvidenceForm(BaseForm):
     credibility = WordField(lazy_gettext("The information is"), Credibility, lazy_gettext("Choose"))
     remark = StringField(lazy_gettext("Remark on the date or the copy"), [CleanText(500)])
     team_note = TextAreaField(lazy_gettext("Note for colleagues"), [CleanText(8000, lines=True)])
-    visibility = WordField(lazy_gettext("Who may see this piece"), Visibility)
+    visibility = WordField(lazy_gettext("Who may see this piece"), Visibility, default=Visibility.TEAM)
     readers = SelectMultipleField(lazy_gettext("Who may read it"), coerce=int, validate_choice=True)
 
     def prepare(self, recommendations: Sequence[Recommendation], people: Sequence[Account]) -> EvidenceForm:

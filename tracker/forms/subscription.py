@@ -7,7 +7,7 @@ from typing import Any
 
 from babel.dates import get_day_names
 from email_validator import EmailNotValidError, validate_email
-from flask_babel import get_locale, gettext
+from flask_babel import get_locale, gettext, lazy_gettext
 from wtforms import SelectField, SelectMultipleField, StringField
 from wtforms.validators import ValidationError
 
@@ -107,7 +107,7 @@ class ChoicesForm(BaseForm):
 class SubscriptionForm(ChoicesForm):
     """The public form: what, when, and where to."""
 
-    email = StringField("", validators=[CleanText(254)])
+    email = StringField(lazy_gettext("E-mail address"), validators=[CleanText(254)])
 
     def validate_email(self, field: StringField) -> None:
         """Any address that mail can be sent to in plain letters."""
