@@ -70,9 +70,14 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         binaries, user = installed / "bin", {"user": "nobody"}
     data = folder / "data"
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
-    subprocess.run([binaries / "initdb", "-D", data, "-U", "tracker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"], **quiet)
+    subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "tracker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
+        **quiet,
+    )
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200"
-    subprocess.run([binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **quiet)
+    subprocess.run(
+        [binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **quiet
+    )
     try:
         yield str(folder)
     finally:
@@ -114,7 +119,7 @@ def empty_database(request: pytest.FixtureRequest, database: str, tmp_path: Path
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
-    """"sqlite" or "postgresql": every test that needs a database runs on both."""
+    """ "sqlite" or "postgresql": every test that needs a database runs on both."""
     return str(request.param)
 
 

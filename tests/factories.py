@@ -47,19 +47,39 @@ class Factory:
     def report(self, slug: str = "lower-valley") -> Report:
         """A report with 88(a), which has clauses a and b, 88(b) without clauses, and 89 to business."""
         report = Report(
-            slug=slug, title="Assessment of the situation in the Lower Valley", short_title="Lower Valley, 2023",
-            issuer="Office of Assessments", country="Republic of Arvenia", published_on=dt.date(2023, 3, 14),
-            language="en", demonstration=True, created_at=self.now,
+            slug=slug,
+            title="Assessment of the situation in the Lower Valley",
+            short_title="Lower Valley, 2023",
+            issuer="Office of Assessments",
+            country="Republic of Arvenia",
+            published_on=dt.date(2023, 3, 14),
+            language="en",
+            demonstration=True,
+            created_at=self.now,
         )
         government = Addressee(
-            report=report, slug="government", name="Government of Arvenia", kind=AddresseeKind.GOVERNMENT,
-            chapeau="It is recommended that the Government:", position=1,
+            report=report,
+            slug="government",
+            name="Government of Arvenia",
+            kind=AddresseeKind.GOVERNMENT,
+            chapeau="It is recommended that the Government:",
+            position=1,
         )
         business = Addressee(
-            report=report, slug="business", name="Business", kind=AddresseeKind.BUSINESS, chapeau="", position=2
+            report=report,
+            slug="business",
+            name="Business",
+            kind=AddresseeKind.BUSINESS,
+            chapeau="",
+            position=2,
         )
         first = Recommendation(
-            report=report, addressee=government, number="88-a", reference="88(a)", position=1, page=41,
+            report=report,
+            addressee=government,
+            number="88-a",
+            reference="88(a)",
+            position=1,
+            page=41,
             title="Release people held without charge",
             text="Release all persons held without charge, and publish the number of persons released;",
         )
@@ -68,16 +88,30 @@ class Factory:
             Clause(label="b", title="Publish", text="publish the number of persons released", position=2),
         ]
         Recommendation(
-            report=report, addressee=government, number="88-b", reference="88(b)", position=2, page=41,
-            title="Tell families", text="Inform families of the whereabouts of relatives;",
+            report=report,
+            addressee=government,
+            number="88-b",
+            reference="88(b)",
+            position=2,
+            page=41,
+            title="Tell families",
+            text="Inform families of the whereabouts of relatives;",
         )
         Recommendation(
-            report=report, addressee=business, number="89", reference="89", position=3, page=42,
-            title="Check quarries", text="Check quarries and mills.",
+            report=report,
+            addressee=business,
+            number="89",
+            reference="89",
+            position=3,
+            page=42,
+            title="Check quarries",
+            text="Check quarries and mills.",
         )
         return self._add(report)
 
-    def evidence(self, recommendation: Recommendation, clause: Clause | None = None, **values: Any) -> Evidence:
+    def evidence(
+        self, recommendation: Recommendation, clause: Clause | None = None, **values: Any
+    ) -> Evidence:
         """A complete draft that bears on one recommendation; not published (the service does that)."""
         number = next(self._numbers)
         evidence = Evidence(
@@ -98,7 +132,9 @@ class Factory:
             }
         )
         evidence.links = [EvidenceLink(position=1, url=f"https://court.arvenia.example/{number}")]
-        evidence.bearings = [Bearing(recommendation=recommendation, clause=clause, direction=Direction.PROGRESS)]
+        evidence.bearings = [
+            Bearing(recommendation=recommendation, clause=clause, direction=Direction.PROGRESS)
+        ]
         return self._add(evidence)
 
     def _add(self, row: Any) -> Any:

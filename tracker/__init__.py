@@ -48,6 +48,9 @@ def create_app(config: Config) -> Flask:
     static = WhiteNoise(app.wsgi_app, root=str(ROOT / "tracker" / "static"), prefix="static", max_age=3600)
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
         static,
-        x_for=config.proxy_hops, x_proto=config.proxy_hops, x_host=config.proxy_hops, x_prefix=0,
+        x_for=config.proxy_hops,
+        x_proto=config.proxy_hops,
+        x_host=config.proxy_hops,
+        x_prefix=0,
     )
     return app

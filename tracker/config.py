@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from sqlalchemy.engine import make_url
@@ -72,6 +73,11 @@ class Config(BaseModel):
         return self.base_url or f"http://{self.host}:{self.port}"
 
     @property
+    def ledger_origin(self) -> str:
+        """The name under which this ledger's checkpoints are signed: the site's host and "/ledger"."""
+        return f"{urlsplit(self.public_url).netloc}/ledger"
+
+    @property
     def sqlalchemy_url(self) -> str:
         """The database's address, with the SQLite file in the data folder where none is set."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_path / 'tracker.db'}"
@@ -92,7 +98,9 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         if name.startswith("TRACKER_") and name != "TRACKER_CONFIG":
             key = name.removeprefix("TRACKER_").lower()
             if key not in Config.model_fields:
-                raise ConfigError(f"{name} is not a setting of the tracker. See config/default.toml for the names.")
+                raise ConfigError(
+                    f"{name} is not a setting of the tracker. See config/default.toml for the names."
+                )
             values[key] = value.split(os.pathsep) if key == "reports" else value
     return make(values)
 
@@ -104,12 +112,15 @@ def make(values: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         raise ConfigError(
             " ".join(
-                f"Setting {'.'.join(str(part) for part in item['loc'])}: {item['msg']}." for item in error.errors()
+                f"Setting {'.'.join(str(part) for part in item['loc'])}: {item['msg']}."
+                for item in error.errors()
             )
         ) from None
     secret = config.secret_key.get_secret_value()
     if secret and len(secret) < 32:
-        raise ConfigError("Setting secret_key: at least 32 characters are needed, or none to use the key file.")
+        raise ConfigError(
+            "Setting secret_key: at least 32 characters are needed, or none to use the key file."
+        )
     try:
         backend = make_url(config.sqlalchemy_url).get_backend_name()
     except ArgumentError:

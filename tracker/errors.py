@@ -65,7 +65,7 @@ class InvalidFile(Invalid):
 
     def __init__(self, message: str, problems: list[str], **values: object) -> None:
         self.problems = problems
-        super().__init__(message, **values)
+        super().__init__(message, None, **values)
 
 
 class TooMany(TrackerError):

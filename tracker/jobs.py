@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask
@@ -174,14 +173,9 @@ def daily_checkpoint(app: Flask, now: dt.datetime) -> bool:
         if position == (newest.size if newest else 0) or (newest and newest.created_at.date() >= now.date()):
             return False
         ledger.take_checkpoint(
-            session, origin=origin(config), public_key=keys.ledger_public_key, sign=keys.sign, now=now
+            session, origin=config.ledger_origin, public_key=keys.ledger_public_key, sign=keys.sign, now=now
         )
     return True
-
-
-def origin(config: Config) -> str:
-    """The name under which this site signs its checkpoints."""
-    return f"{urlsplit(config.public_url).netloc}/ledger"
 
 
 def _compose(config: Config, now: dt.datetime) -> Callable[[Letter], Mail]:

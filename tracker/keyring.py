@@ -104,7 +104,9 @@ def problems(folder: Path) -> list[str]:
     for name in FILES:
         path = folder / name
         if not path.exists():
-            found.append(f"The key file {path} is missing. Run `tracker init`, or restore it from your backup.")
+            found.append(
+                f"The key file {path} is missing. Run `tracker init`, or restore it from your backup."
+            )
         elif path.stat().st_mode & 0o077:
             found.append(f"The key file {path} can be read by others. Run: chmod 600 {path}")
     return found

@@ -50,5 +50,7 @@ def init(level: str) -> None:
 
 class _LibraryFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        event = redact(None, "", {"event": record.getMessage(), "logger": record.name, "level": record.levelname})
+        event = redact(
+            None, "", {"event": record.getMessage(), "logger": record.name, "level": record.levelname}
+        )
         return str(structlog.processors.JSONRenderer(ensure_ascii=False)(None, "", event))

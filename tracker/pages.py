@@ -28,9 +28,20 @@ def init_app(app: Flask) -> None:
     """Register filters, globals and headers."""
     config: Config = app.extensions["settings"]
     app.config["TRUSTED_HOSTS"] = sorted(
-        {host for host in (urlsplit(config.public_url).hostname, config.host, "localhost", "127.0.0.1") if host}
+        {
+            host
+            for host in (urlsplit(config.public_url).hostname, config.host, "localhost", "127.0.0.1")
+            if host
+        }
     )
-    app.jinja_env.filters.update(day=day, partial_date=partial_date, paragraphs=paragraphs, word=word, short_hash=short_hash, language_name=language_name)
+    app.jinja_env.filters.update(
+        day=day,
+        partial_date=partial_date,
+        paragraphs=paragraphs,
+        word=word,
+        short_hash=short_hash,
+        language_name=language_name,
+    )
     app.jinja_env.globals.update(
         asset=asset,
         site=config,
@@ -105,7 +116,7 @@ def paragraphs(value: str) -> Markup:
 
 def word(value: Word) -> str:
     """The label of an enum member in the reader's language."""
-    return gettext(value.label)
+    return str(gettext(value.label))
 
 
 def language_name(code: str) -> str:

@@ -12,7 +12,9 @@ from tracker.models import Account, Evidence, EvidenceReader, Finding, Reply
 from tracker.vocabulary import EDITABLE, Role, State, Visibility
 
 PUBLIC_EVIDENCE: ColumnElement[bool] = and_(
-    Evidence.state == State.ACCEPTED, Evidence.visibility == Visibility.PUBLIC, Evidence.ledger_seq.is_not(None)
+    Evidence.state == State.ACCEPTED,
+    Evidence.visibility == Visibility.PUBLIC,
+    Evidence.ledger_seq.is_not(None),
 )
 
 
@@ -57,7 +59,9 @@ def visible_findings(viewer: Account | None) -> ColumnElement[bool]:
         return published
     assert viewer is not None
     return or_(
-        published, Finding.state == State.SUBMITTED, Finding.proposed_by_id == viewer.id,
+        published,
+        Finding.state == State.SUBMITTED,
+        Finding.proposed_by_id == viewer.id,
         and_(Finding.state == State.DRAFT, Finding.proposed_by_id.is_(None)),
     )
 

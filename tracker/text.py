@@ -40,7 +40,9 @@ def clean(value: str, *, field: str | None = None, lines: bool = True) -> str:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks > _MAX_MARKS:
             raise Invalid(
-                N_("Character %(place)d: too many accents on one letter. Delete some of them."), field, place=place
+                N_("Character %(place)d: too many accents on one letter. Delete some of them."),
+                field,
+                place=place,
             )
     if not lines and "\n" in value:
         raise Invalid(N_("Write this in one line."), field)

@@ -115,14 +115,18 @@ def signature_problem(note: str, public_key: bytes) -> str | None:
         except ImportError:
             return "not checked, because the package cryptography is not installed"
         try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(blob[4:], signed_text(origin, size, root).encode())
+            Ed25519PublicKey.from_public_bytes(public_key).verify(
+                blob[4:], signed_text(origin, size, root).encode()
+            )
         except InvalidSignature:
             return "the signature is wrong"
         return None
     return "no signature by this key"
 
 
-def check(lines: Iterable[dict[str, Any]], notes: Iterable[str] = (), key: bytes | None = None) -> Iterator[str]:
+def check(
+    lines: Iterable[dict[str, Any]], notes: Iterable[str] = (), key: bytes | None = None
+) -> Iterator[str]:
     """Yield one sentence per problem, the first bad entry first. Nothing yielded: the ledger is whole.
 
     `notes` are checkpoints that the reader kept; `key` is the public key the reader trusts.

@@ -235,6 +235,9 @@ class EntryKind(Word):
     REPLY_WITHDRAWN = "reply-withdrawn", N_("Reply withdrawn")
 
 
+WITHDRAWALS = (EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN)
+
+
 class Frequency(Word):
     """How often a subscriber wants a digest."""
 

@@ -10,7 +10,9 @@ def compare(old: str, new: str) -> list[tuple[str, str]]:
     """Pieces of text in reading order, each ("same" | "added" | "removed", text)."""
     before, after = re.findall(r"\s+|[^\s]+", old), re.findall(r"\s+|[^\s]+", new)
     pieces: list[tuple[str, str]] = []
-    for tag, start, end, other_start, other_end in difflib.SequenceMatcher(None, before, after, False).get_opcodes():
+    for tag, start, end, other_start, other_end in difflib.SequenceMatcher(
+        None, before, after, False
+    ).get_opcodes():
         if tag == "equal":
             pieces.append(("same", "".join(before[start:end])))
             continue

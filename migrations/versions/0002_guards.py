@@ -11,9 +11,25 @@ depends_on = None
 APPEND_ONLY = ("ledger_entry", "checkpoint")
 # What a finding says, which nothing may change once two people have published it.
 FINDING_WORDS = (
-    "key", "recommendation_id", "clause_id", "grade", "as_of", "access", "rationale", "would_change",
-    "search_what", "search_where", "search_languages", "search_until", "replaces_id", "correction",
-    "proposed_by_id", "submitted_at", "approved_by_id", "approved_at", "review_reason",
+    "key",
+    "recommendation_id",
+    "clause_id",
+    "grade",
+    "as_of",
+    "access",
+    "rationale",
+    "would_change",
+    "search_what",
+    "search_where",
+    "search_languages",
+    "search_until",
+    "replaces_id",
+    "correction",
+    "proposed_by_id",
+    "submitted_at",
+    "approved_by_id",
+    "approved_at",
+    "review_reason",
 )
 PUBLISHED = "OLD.state IN ('accepted', 'superseded', 'withdrawn')"
 

@@ -58,7 +58,9 @@ def tracker(database_url: str, tmp_path: Path) -> Iterator[Tracker]:
     }
     log = tmp_path / "log"
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "tracker", "run"], cwd=ROOT, env=environ, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tracker", "run"], cwd=ROOT, env=environ, stdout=out, stderr=out
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(address, process, log)
@@ -94,7 +96,13 @@ def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(
             executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-sync",
+            ],
         )
         yield browser
         browser.close()

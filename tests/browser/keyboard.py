@@ -27,10 +27,12 @@ class Person:
                 [direction, language],
             )
             found = Axe().run(self.page, options=RULES).response["violations"]
-            assert not found, (
-                f"{self.page.url} {direction}: " + "; ".join(f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found)
+            assert not found, f"{self.page.url} {direction}: " + "; ".join(
+                f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found
             )
-        self.page.evaluate("() => { document.documentElement.dir = 'ltr'; document.documentElement.lang = 'en' }")
+        self.page.evaluate(
+            "() => { document.documentElement.dir = 'ltr'; document.documentElement.lang = 'en' }"
+        )
         before = self.page.viewport_size
         self.page.set_viewport_size({"width": 320, "height": 800})
         wide = self.page.evaluate("document.documentElement.scrollWidth")

@@ -173,11 +173,19 @@ def test_every_public_page_is_accessible(scheme: str, tracker: Tracker, new_page
         person.open(address).check()
 
 
-def test_pages_load_nothing_from_elsewhere_and_set_no_cookie(tracker: Tracker, new_page: Callable[..., Any]) -> None:
+def test_pages_load_nothing_from_elsewhere_and_set_no_cookie(
+    tracker: Tracker, new_page: Callable[..., Any]
+) -> None:
     page = new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for address in ("/", "/reports/ohchr-xuar-2022", "/reports/ohchr-xuar-2022/151-iii", "/follow", "/ledger"):
+    for address in (
+        "/",
+        "/reports/ohchr-xuar-2022",
+        "/reports/ohchr-xuar-2022/151-iii",
+        "/follow",
+        "/ledger",
+    ):
         page.goto(address)
 
     assert {url.split("/")[2] for url in asked} == {tracker.address.split("/")[2]}

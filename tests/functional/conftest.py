@@ -48,7 +48,9 @@ class Page(HTMLParser):
         if tag == "a":
             self.links.append(found.get("href") or "")
         elif tag == "form":
-            self.forms.append({"action": found.get("action"), "method": found.get("method", "get"), "fields": []})
+            self.forms.append(
+                {"action": found.get("action"), "method": found.get("method", "get"), "fields": []}
+            )
         elif tag == "input" and self.forms and found.get("name"):
             if found.get("type") in ("checkbox", "radio") and "checked" not in found:
                 return
@@ -69,7 +71,9 @@ class Page(HTMLParser):
             while self._in.pop() != tag:
                 pass
         if tag == "select" and self._select is not None:
-            value = self._select["value"] if self._select["value"] is not None else self._select["first"] or ""
+            value = (
+                self._select["value"] if self._select["value"] is not None else self._select["first"] or ""
+            )
             self.forms[-1]["fields"].append((self._select["name"], value))
             self._select = None
         if tag == "textarea":
@@ -80,7 +84,10 @@ class Page(HTMLParser):
             self.title += data
         if self._area is not None:
             name, value = self.forms[-1]["fields"][-1]
-            self.forms[-1]["fields"][-1] = (name, (value + data).removeprefix("\n") if not value else value + data)
+            self.forms[-1]["fields"][-1] = (
+                name,
+                (value + data).removeprefix("\n") if not value else value + data,
+            )
         if not {"script", "style", "head"} & set(self._in):
             self._text.append(data)
 
@@ -108,7 +115,9 @@ class Client:
 
     def get(self, address: str, status: int = 200, **kwargs: Any) -> Page:
         response = self.http.get(address, **kwargs)
-        assert response.status_code == status, f"{address}: {response.status_code} {response.get_data(as_text=True)[:2000]}"
+        assert response.status_code == status, (
+            f"{address}: {response.status_code} {response.get_data(as_text=True)[:2000]}"
+        )
         return self.inspect(response)
 
     def post(self, address: str, data: Any = None, status: int = 303, **kwargs: Any) -> TestResponse:

@@ -39,7 +39,11 @@ def rules(app: Flask) -> list[Rule]:
 
 def address(rule: Rule) -> str:
     """The route with something in each place; nothing of that name exists."""
-    return re.sub(r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>", lambda place: "1" if place[1] == "int" else "nothing-here", rule.rule)
+    return re.sub(
+        r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>",
+        lambda place: "1" if place[1] == "int" else "nothing-here",
+        rule.rule,
+    )
 
 
 def roles(app: Flask, rule: Rule) -> frozenset[Role] | None:
@@ -62,7 +66,9 @@ def token_of(client: Client) -> str:
 
 
 def test_every_route_says_who_may_use_it(app: Flask) -> None:
-    undeclared = [rule.rule for rule in rules(app) if not hasattr(app.view_functions[rule.endpoint], "access")]
+    undeclared = [
+        rule.rule for rule in rules(app) if not hasattr(app.view_functions[rule.endpoint], "access")
+    ]
     assert undeclared == []
 
 
@@ -108,11 +114,15 @@ def test_only_methods_that_are_known_are_answered(app: Flask, client: Client) ->
 
 
 @pytest.mark.usefixtures("still")
-def test_public_pages_set_no_cookie_and_are_the_same_for_everybody(app: Flask, make: Factory, as_somebody: As) -> None:
+def test_public_pages_set_no_cookie_and_are_the_same_for_everybody(
+    app: Flask, make: Factory, as_somebody: As
+) -> None:
     report = make.report()
     everybody = [Client(app), *(as_somebody(make.account(role)) for role in Role)]
     tokens = re.compile(r'name="form_token" value="[^"]*"')
-    addresses = [address(rule) for rule in rules(app) if roles(app, rule) is None and "GET" in (rule.methods or set())]
+    addresses = [
+        address(rule) for rule in rules(app) if roles(app, rule) is None and "GET" in (rule.methods or set())
+    ]
     for place in [*addresses, f"/reports/{report.slug}", f"/reports/{report.slug}/88-a"]:
         bodies = set()
         for client in everybody:
@@ -154,7 +164,8 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
     """Every row of every table, except when somebody was last seen."""
     with engine.connect() as connection:
         return {
-            table.name: sorted(map(repr, connection.execute(table.select()).all())) for table in Base.metadata.sorted_tables
+            table.name: sorted(map(repr, connection.execute(table.select()).all()))
+            for table in Base.metadata.sorted_tables
         }
 
 
@@ -193,7 +204,9 @@ def test_a_form_of_ours_works_also_where_the_browser_hides_the_origin(as_somebod
 
 
 def test_only_leaving_by_one_click_needs_no_token(app: Flask) -> None:
-    exempt = {rule.endpoint for rule in rules(app) if getattr(app.view_functions[rule.endpoint], "tokenless", False)}
+    exempt = {
+        rule.endpoint for rule in rules(app) if getattr(app.view_functions[rule.endpoint], "tokenless", False)
+    }
     assert exempt == {"follow.leave"}
 
 
@@ -219,7 +232,12 @@ def test_a_foreign_host_is_refused(client: Client, host: str) -> None:
 
 def test_no_forwarded_header_is_believed_without_a_proxy(client: Client) -> None:
     response = client.http.get(
-        "/account", headers={"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example"}
+        "/account",
+        headers={
+            "X-Forwarded-Host": "evil.example",
+            "X-Forwarded-Proto": "https",
+            "Forwarded": "host=evil.example",
+        },
     )
     assert response.headers["Location"] == "/sign-in?next=/account"
     assert "Strict-Transport-Security" not in response.headers

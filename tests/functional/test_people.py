@@ -28,7 +28,9 @@ def ada(make: Factory) -> Account:
     return account
 
 
-def act(client: Client, account: Account, what: str, fill: dict[str, str] | None = None, status: int = 303) -> Page:
+def act(
+    client: Client, account: Account, what: str, fill: dict[str, str] | None = None, status: int = 303
+) -> Page:
     """Press a button beside somebody on the page of people."""
     page = client.get("/people")
     form = next(form for form in page.forms if form["action"] == f"/people/{account.key}/{what}")
@@ -36,9 +38,13 @@ def act(client: Client, account: Account, what: str, fill: dict[str, str] | None
     return Page(response.get_data(as_text=True))
 
 
-def test_an_invitation_shows_its_link_once_and_the_link_works(as_somebody: As, ada: Account, client: Client, session: Session) -> None:
+def test_an_invitation_shows_its_link_once_and_the_link_works(
+    as_somebody: As, ada: Account, client: Client, session: Session
+) -> None:
     admin = as_somebody(ada)
-    response = admin.send("/people", {"email": "Mona@arvenia.example", "name": "Mona", "role": "monitor"}, status=200)
+    response = admin.send(
+        "/people", {"email": "Mona@arvenia.example", "name": "Mona", "role": "monitor"}, status=200
+    )
     page = admin.inspect(response)
     assert "Who can sign in" in page.text
     link = re.search(r"http://localhost(/set-up/[\w-]{43})", page.text)
@@ -62,18 +68,25 @@ def test_a_second_invitation_to_an_address_is_refused_at_the_field(as_somebody: 
 
 
 @pytest.mark.parametrize(
-    "fill", [{"email": "nowhere"}, {"email": ""}, {"name": ""}, {"role": ""}, {"role": "king"}, {"name": "a\u202eb"}]
+    "fill",
+    [{"email": "nowhere"}, {"email": ""}, {"name": ""}, {"role": ""}, {"role": "king"}, {"name": "a\u202eb"}],
 )
-def test_a_wrong_invitation_makes_no_account(as_somebody: As, ada: Account, session: Session, fill: dict[str, str]) -> None:
+def test_a_wrong_invitation_makes_no_account(
+    as_somebody: As, ada: Account, session: Session, fill: dict[str, str]
+) -> None:
     admin = as_somebody(ada)
     right = {"email": "mona@arvenia.example", "name": "Mona", "role": "monitor"}
     admin.inspect(admin.send("/people", right | fill, status=422))
     assert accounts.by_email(session, "mona@arvenia.example") is None
 
 
-def test_a_new_link_replaces_the_old_one(as_somebody: As, ada: Account, session: Session, client: Client) -> None:
+def test_a_new_link_replaces_the_old_one(
+    as_somebody: As, ada: Account, session: Session, client: Client
+) -> None:
     admin = as_somebody(ada)
-    first = admin.send("/people", {"email": "mona@arvenia.example", "name": "Mona", "role": "monitor"}, status=200)
+    first = admin.send(
+        "/people", {"email": "mona@arvenia.example", "name": "Mona", "role": "monitor"}, status=200
+    )
     mona = accounts.by_email(session, "mona@arvenia.example")
     assert mona is not None
     session.commit()
@@ -86,7 +99,9 @@ def test_a_new_link_replaces_the_old_one(as_somebody: As, ada: Account, session:
     assert len(session.scalars(select(Invitation)).all()) == 1
 
 
-def test_somebody_deactivated_is_out_at_once_and_can_come_back(as_somebody: As, ada: Account, mona: Account) -> None:
+def test_somebody_deactivated_is_out_at_once_and_can_come_back(
+    as_somebody: As, ada: Account, mona: Account
+) -> None:
     admin, client = as_somebody(ada), as_somebody(mona)
     client.get("/account")
     act(admin, mona, "deactivate")
@@ -99,7 +114,9 @@ def test_somebody_deactivated_is_out_at_once_and_can_come_back(as_somebody: As, 
     as_somebody(mona).get("/account")
 
 
-def test_another_role_signs_out_and_opens_other_pages(as_somebody: As, ada: Account, mona: Account, session: Session) -> None:
+def test_another_role_signs_out_and_opens_other_pages(
+    as_somebody: As, ada: Account, mona: Account, session: Session
+) -> None:
     admin, client = as_somebody(ada), as_somebody(mona)
     client.get("/review", status=403)
     act(admin, mona, "role", {"role": "reviewer"})
@@ -112,7 +129,9 @@ def test_another_role_signs_out_and_opens_other_pages(as_somebody: As, ada: Acco
     act(admin, mona, "role", {"role": "king"}, status=422)
 
 
-def test_an_admin_cannot_take_away_their_own_rights(as_somebody: As, ada: Account, make: Factory, session: Session) -> None:
+def test_an_admin_cannot_take_away_their_own_rights(
+    as_somebody: As, ada: Account, make: Factory, session: Session
+) -> None:
     make.account(Role.ADMIN, name="Ben", password_hash="set up")
     admin = as_somebody(ada)
     page = admin.get("/people")

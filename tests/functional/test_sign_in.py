@@ -50,16 +50,28 @@ def make_person(session: Session, app: Flask, email: str, role: Role, now: dt.da
 
         credentials = sessions.credentials()
     accounts.set_up(
-        session, token, password=PASSWORD, totp_secret=secret, code=security.totp_code(secret, yesterday),
-        credentials=credentials, now=yesterday,
+        session,
+        token,
+        password=PASSWORD,
+        totp_secret=secret,
+        code=security.totp_code(secret, yesterday),
+        credentials=credentials,
+        now=yesterday,
     )
     session.commit()
     return secret
 
 
-def sign_in(client: Client, email: str = EMAIL, password: str = PASSWORD, code: str = "", status: int = 303, next: str | None = None) -> TestResponse:  # noqa: A002
+def sign_in(
+    client: Client,
+    email: str = EMAIL,
+    password: str = PASSWORD,
+    code: str = "",
+    status: int = 303,
+    to: str | None = None,
+) -> TestResponse:
     return client.send(
-        f"/sign-in{'?next=' + next if next else ''}",
+        f"/sign-in?next={to or ''}",
         {"email": email, "password": password, "code": code},
         status=status,
     )
@@ -157,7 +169,13 @@ def test_a_key_offered_to_somebody_else_is_not_taken(
 
 
 def test_every_refusal_is_the_same_page(
-    client: Client, session: Session, secret: str, make: Factory, app: Flask, clock: time_machine.Traveller, now: dt.datetime
+    client: Client,
+    session: Session,
+    secret: str,
+    make: Factory,
+    app: Flask,
+    clock: time_machine.Traveller,
+    now: dt.datetime,
 ) -> None:
     make_person(session, app, "gone@arvenia.example", Role.MONITOR, now)
     gone = accounts.by_email(session, "gone@arvenia.example")
@@ -181,8 +199,19 @@ def test_every_refusal_is_the_same_page(
         body = response.get_data(as_text=True)
         assert PASSWORD not in body
         body = re.sub(r'(name="form_token" value)="[^"]*"', r"\1", body)
-        body = body.replace(f'value="{email}"', "").replace("&#39; OR 1=1 --", "").replace('value=""', "").replace(f'value="{code}"', "")
-        answers.add((response.status_code, tuple(sorted((k, v) for k, v in response.headers if k != "Content-Length")), body))
+        body = (
+            body.replace(f'value="{email}"', "")
+            .replace("&#39; OR 1=1 --", "")
+            .replace('value=""', "")
+            .replace(f'value="{code}"', "")
+        )
+        answers.add(
+            (
+                response.status_code,
+                tuple(sorted((k, v) for k, v in response.headers if k != "Content-Length")),
+                body,
+            )
+        )
     assert len(answers) == 1
     assert WRONG in answers.pop()[2]
     sign_in(client, code=right)
@@ -205,14 +234,20 @@ def test_unknown_and_known_addresses_take_the_same_time(
     for _ in range(7):
         for email, times in took.items():
             started = time.perf_counter()
-            client.post("/sign-in", {"form_token": token, "email": email, "password": "wrong" * 4, "code": "000000"}, status=422)
+            client.post(
+                "/sign-in",
+                {"form_token": token, "email": email, "password": "wrong" * 4, "code": "000000"},
+                status=422,
+            )
             times.append(time.perf_counter() - started)
     known, unknown = (statistics.median(times) for times in took.values())
     assert 0.6 < known / unknown < 1.7
 
 
 def test_nothing_typed_is_lost_except_the_password(client: Client, clock: time_machine.Traveller) -> None:
-    response = sign_in(client, "Somebody@arvenia.example", "typed password", "", status=422, next="/findings/new")
+    response = sign_in(
+        client, "Somebody@arvenia.example", "typed password", "", status=422, to="/findings/new"
+    )
     page = client.inspect(response)
     fields = dict(page.forms[-1]["fields"])
     assert fields["email"] == "Somebody@arvenia.example"
@@ -229,7 +264,9 @@ def test_an_address_with_strange_characters_is_refused_with_a_sentence(
     assert "Error:" in sign_in(client, email, PASSWORD, "000000", status=422).get_data(as_text=True)
 
 
-def test_a_code_works_once(client: Client, app: Flask, secret: str, clock: time_machine.Traveller, now: dt.datetime) -> None:
+def test_a_code_works_once(
+    client: Client, app: Flask, secret: str, clock: time_machine.Traveller, now: dt.datetime
+) -> None:
     code = code_at(secret, now)
     sign_in(client, code=code)
     assert WRONG in sign_in(Client(app), code=f"{code[:3]} {code[3:]}", status=422).get_data(as_text=True)
@@ -279,7 +316,14 @@ def test_guessing_on_many_accounts_from_one_network_is_slowed_down(
 
 
 def guess(
-    app: Flask, email: str, network: int, *, status: int = 422, password: str = "wrong" * 4, code: str = "000000", host: int = 1
+    app: Flask,
+    email: str,
+    network: int,
+    *,
+    status: int = 422,
+    password: str = "wrong" * 4,
+    code: str = "000000",
+    host: int = 1,
 ) -> TestResponse:
     client = Client(app)
     token = dict(client.get("/sign-in").forms[-1]["fields"])["form_token"]
@@ -308,7 +352,11 @@ def test_the_cookie_says_nothing_and_no_script_reads_it(
 
 
 def test_over_https_the_cookie_is_bound_to_this_host(
-    make_config: Callable[..., settings.Config], database_url: str, session: Session, clock: time_machine.Traveller, now: dt.datetime
+    make_config: Callable[..., settings.Config],
+    database_url: str,
+    session: Session,
+    clock: time_machine.Traveller,
+    now: dt.datetime,
 ) -> None:
     app = create_app(make_config(database_url=database_url, base_url="https://tracker.example"))
     app.config["ARGON2_MEMORY_KIB"] = 64
@@ -316,7 +364,8 @@ def test_over_https_the_cookie_is_bound_to_this_host(
     client = Client(app)
     fields = dict(client.get("/sign-in", base_url="https://tracker.example").forms[-1]["fields"])
     response = client.post(
-        "/sign-in", fields | {"email": EMAIL, "password": PASSWORD, "code": code_at(secret, now)},
+        "/sign-in",
+        fields | {"email": EMAIL, "password": PASSWORD, "code": code_at(secret, now)},
         base_url="https://tracker.example",
     )
     cookie = response.headers["Set-Cookie"]
@@ -338,7 +387,9 @@ def test_each_sign_in_has_a_token_of_its_own(
     assert first.split(";")[0] != second.split(";")[0]
 
 
-def test_a_copied_cookie_ends_with_signing_out(as_somebody: Callable[[Account], Client], mona: Account, app: Flask) -> None:
+def test_a_copied_cookie_ends_with_signing_out(
+    as_somebody: Callable[[Account], Client], mona: Account, app: Flask
+) -> None:
     mine = as_somebody(mona)
     stolen = Client(app)
     cookie = mine.http.get_cookie("sid")
@@ -366,19 +417,25 @@ def test_idle_and_old_sign_ins_end(
 
 @pytest.mark.parametrize("value", ["", "x", "a" * 43, "\x00", "%00", "é", "' OR 1=1 --"])
 def test_a_made_up_cookie_opens_nothing(client: Client, value: str) -> None:
-    response = client.http.get("/account", headers={"Cookie": f"sid={value}".encode("latin-1").decode("latin-1")})
+    response = client.http.get(
+        "/account", headers={"Cookie": f"sid={value}".encode("latin-1").decode("latin-1")}
+    )
     assert response.status_code == 303
     assert "Set-Cookie" not in response.headers
 
 
-def test_pages_of_the_team_are_kept_by_no_cache(as_somebody: Callable[[Account], Client], mona: Account) -> None:
+def test_pages_of_the_team_are_kept_by_no_cache(
+    as_somebody: Callable[[Account], Client], mona: Account
+) -> None:
     assert as_somebody(mona).http.get("/account").headers["Cache-Control"] == "no-store"
 
 
 # Where it leads
 
 
-@pytest.mark.parametrize("target", ["/workspace", "/findings/new?recommendation=lower-valley/88-a&clause=a", "/a%2F%2Fb"])
+@pytest.mark.parametrize(
+    "target", ["/workspace", "/findings/new?recommendation=lower-valley/88-a&clause=a", "/a%2F%2Fb"]
+)
 def test_signing_in_leads_back_to_a_page_of_ours(target: str) -> None:
     assert local_path(target) == target
 
@@ -386,9 +443,24 @@ def test_signing_in_leads_back_to_a_page_of_ours(target: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "", None, "//evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "\t//evil.example",
-        "https://evil.example", "https:evil.example", "javascript:alert(1)", "evil.example", "/x\r\nLocation: //evil.example",
-        "/x\n", "/\x00", " /x", "http:///x", "/x\\..\\y", "///evil.example",
+        "",
+        None,
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "\t//evil.example",
+        "https://evil.example",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+        "/x\r\nLocation: //evil.example",
+        "/x\n",
+        "/\x00",
+        " /x",
+        "http:///x",
+        "/x\\..\\y",
+        "///evil.example",
     ],
 )
 def test_signing_in_never_leads_elsewhere(target: str | None) -> None:
@@ -409,7 +481,7 @@ def test_somebody_who_was_sent_to_sign_in_comes_back(
 def test_a_link_to_sign_in_that_leads_elsewhere_leads_home(
     client: Client, secret: str, clock: time_machine.Traveller, now: dt.datetime
 ) -> None:
-    response = sign_in(client, code=code_at(secret, now), next="//evil.example")
+    response = sign_in(client, code=code_at(secret, now), to="//evil.example")
     assert response.headers["Location"] == "/workspace"
 
 
@@ -433,9 +505,16 @@ def test_a_new_password_ends_the_other_sign_ins_and_says_so_once(
     session.commit()
     other = Client(app).sign_in(account)
     new = "another mill by the river"
-    wrong = client.send("/account", {"password-current": "x", "password-password": new, "password-again": new}, form=1, status=422)
+    wrong = client.send(
+        "/account",
+        {"password-current": "x", "password-password": new, "password-again": new},
+        form=1,
+        status=422,
+    )
     assert "This is not your present password." in Page(wrong.get_data(as_text=True)).text
-    client.send("/account", {"password-current": PASSWORD, "password-password": new, "password-again": new}, form=1)
+    client.send(
+        "/account", {"password-current": PASSWORD, "password-password": new, "password-again": new}, form=1
+    )
     notice = "Your password is changed."
     assert notice in client.get("/account").text
     assert notice not in client.get("/account").text

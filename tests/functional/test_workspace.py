@@ -68,7 +68,12 @@ def one(session: Session, kind: type) -> Any:
 
 
 def test_from_evidence_to_a_published_finding(
-    session: Session, report: Report, first: Recommendation, mona: Account, rafa: Account, client: Client,
+    session: Session,
+    report: Report,
+    first: Recommendation,
+    mona: Account,
+    rafa: Account,
+    client: Client,
     as_somebody: As,
 ) -> None:
     monitor, reviewer = as_somebody(mona), as_somebody(rafa)
@@ -105,7 +110,8 @@ def test_from_evidence_to_a_published_finding(
     assert "Nobody has been charged" not in client.get("/reports/lower-valley/88-a").text
 
     reviewer.send(
-        f"/workspace/findings/{proposals[0].key}", {"decision": "approve", "reason": "Checked twice.", **NO_HARM}
+        f"/workspace/findings/{proposals[0].key}",
+        {"decision": "approve", "reason": "Checked twice.", **NO_HARM},
     )
     page = client.get("/reports/lower-valley/88-a").text
     assert "Partially implemented" in page
@@ -116,7 +122,13 @@ def test_from_evidence_to_a_published_finding(
     again(session)
     assert list(audit.problems(session)) == []
     for name in ("Mona", "Rafa", mona.email, rafa.email):
-        for address in ("/", "/reports/lower-valley", "/reports/lower-valley/88-a", "/changes.json", "/ledger/entries"):
+        for address in (
+            "/",
+            "/reports/lower-valley",
+            "/reports/lower-valley/88-a",
+            "/changes.json",
+            "/ledger/entries",
+        ):
             assert name not in client.http.get(address).get_data(as_text=True)
 
 
@@ -167,7 +179,12 @@ def test_a_mistake_is_named_at_its_field_and_nothing_typed_is_lost(
     ],
 )
 def test_bad_input_gets_a_sentence(
-    values: dict[str, object], sentence: str, session: Session, first: Recommendation, mona: Account, as_somebody: As
+    values: dict[str, object],
+    sentence: str,
+    session: Session,
+    first: Recommendation,
+    mona: Account,
+    as_somebody: As,
 ) -> None:
     response = as_somebody(mona).send("/workspace/evidence/new", answers(first, **values), status=422)
 
@@ -196,7 +213,9 @@ def test_a_stale_save_is_answered_409_with_both_texts(
     monitor.send(address, answers(first, summary="From the first tab.", review=None))
 
     response = monitor.send(
-        address, answers(first, summary="From the second tab.", version=piece.version, review=None), status=409
+        address,
+        answers(first, summary="From the second tab.", version=piece.version, review=None),
+        status=409,
     )
 
     page = monitor.inspect(response)
@@ -209,7 +228,12 @@ def test_a_stale_save_is_answered_409_with_both_texts(
 
 @pytest.fixture
 def proposal(
-    session: Session, make: Factory, report: Report, first: Recommendation, mona: Account, now: dt.datetime,
+    session: Session,
+    make: Factory,
+    report: Report,
+    first: Recommendation,
+    mona: Account,
+    now: dt.datetime,
     as_somebody: As,
 ) -> Finding:
     """Mona's proposal on 88(b), which has no clauses."""
@@ -284,7 +308,9 @@ def test_an_unanswered_harm_question_is_asked_again(
     session: Session, proposal: Finding, rafa: Account, as_somebody: As
 ) -> None:
     response = as_somebody(rafa).send(
-        f"/workspace/findings/{proposal.key}", {"decision": "approve", "person": "no", "reason": "Fine."}, status=422
+        f"/workspace/findings/{proposal.key}",
+        {"decision": "approve", "person": "no", "reason": "Fine."},
+        status=422,
     )
 
     page = as_somebody(rafa).inspect(response)
@@ -308,7 +334,9 @@ def test_a_returned_proposal_comes_back_with_its_reason_and_stays_private(
 def test_a_prepared_draft_is_taken_up_and_proposed(
     session: Session, proposal: Finding, mona: Account, make: Factory, as_somebody: As, now: dt.datetime
 ) -> None:
-    prepared = Finding(recommendation_id=proposal.recommendation_id, created_at=now, rationale="Prepared words.")
+    prepared = Finding(
+        recommendation_id=proposal.recommendation_id, created_at=now, rationale="Prepared words."
+    )
     session.add(prepared)
     session.commit()
     monitor = as_somebody(mona)
@@ -346,7 +374,9 @@ def test_withdrawn_evidence_disappears_from_every_public_page(
 def test_restricted_evidence_is_the_same_404_for_those_who_are_not_named(
     session: Session, first: Recommendation, mona: Account, rafa: Account, make: Factory, as_somebody: As
 ) -> None:
-    as_somebody(mona).send("/workspace/evidence/new", answers(first, visibility="restricted", readers=[rafa.id]))
+    as_somebody(mona).send(
+        "/workspace/evidence/new", answers(first, visibility="restricted", readers=[rafa.id])
+    )
     key = one(session, Evidence).key
     other = as_somebody(make.account(Role.REVIEWER))
 
@@ -358,7 +388,9 @@ def test_restricted_evidence_is_the_same_404_for_those_who_are_not_named(
     strip = lambda text: text.replace(key, "").replace("0123456789ab", "")  # noqa: E731
     from tests.functional.conftest import Page
 
-    assert Page(strip(forbidden.get_data(as_text=True))).text == Page(strip(missing.get_data(as_text=True))).text
+    assert (
+        Page(strip(forbidden.get_data(as_text=True))).text == Page(strip(missing.get_data(as_text=True))).text
+    )
     assert "Court register" not in other.get("/review").text
 
 
@@ -408,7 +440,16 @@ def test_every_staff_page_opens_for_those_it_is_for(
     session: Session, proposal: Finding, mona: Account, rafa: Account, make: Factory, as_somebody: As
 ) -> None:
     for person, addresses in [
-        (mona, ["/workspace", "/workspace/evidence/new", "/workspace/findings/new", "/workspace/replies/new", "/account"]),
+        (
+            mona,
+            [
+                "/workspace",
+                "/workspace/evidence/new",
+                "/workspace/findings/new",
+                "/workspace/replies/new",
+                "/account",
+            ],
+        ),
         (rafa, ["/workspace", "/review", f"/workspace/findings/{proposal.key}"]),
         (make.account(Role.ADMIN), ["/people", "/outbox", "/account"]),
     ]:

@@ -12,8 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from tests.factories import Factory
 from tests.conftest import NOW
+from tests.factories import Factory
 from tracker import db
 from tracker.models import Base
 from tracker.services import evidence
@@ -55,7 +55,10 @@ def shape(engine: Engine) -> dict[str, object]:
         "triggers": names,
         **{
             table: (
-                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)],
+                [
+                    (column["name"], str(column["type"]), column["nullable"])
+                    for column in found.get_columns(table)
+                ],
                 sorted(str(index["name"]) for index in found.get_indexes(table)),
                 sorted(str(check["name"]) for check in found.get_check_constraints(table)),
                 sorted(str(key["name"]) for key in found.get_foreign_keys(table)),
@@ -83,14 +86,18 @@ def test_the_guards_go_down_and_up_with_data_and_nothing_is_lost(engine: Engine)
         evidence.publish(session, piece, now=NOW)
         session.commit()
     with engine.connect() as connection:
-        before = {table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables}
+        before = {
+            table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables
+        }
 
     db.downgrade(engine, "0001_schema")
     # The head of the ledger belongs to the guards; with entries in the ledger it is rebuilt from the newest one.
     db.upgrade(engine)
 
     with engine.connect() as connection:
-        after = {table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables}
+        after = {
+            table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables
+        }
     assert after == before
 
 

@@ -47,10 +47,17 @@ def set_up(session: Session, email: str, role: Role, now: dt.datetime) -> Person
     return Person(account, secret, codes)
 
 
-def use_link(session: Session, token: str, secret: str, now: dt.datetime, password: str = PASSWORD) -> tuple[Account, list[str]]:
+def use_link(
+    session: Session, token: str, secret: str, now: dt.datetime, password: str = PASSWORD
+) -> tuple[Account, list[str]]:
     return accounts.set_up(
-        session, token, password=password, totp_secret=secret, code=security.totp_code(secret, now),
-        credentials=CREDENTIALS, now=now,
+        session,
+        token,
+        password=password,
+        totp_secret=secret,
+        code=security.totp_code(secret, now),
+        credentials=CREDENTIALS,
+        now=now,
     )
 
 
@@ -74,21 +81,36 @@ def signed_in(session: Session, token: str, now: dt.datetime, idle_minutes: int 
 
 
 def test_an_address_is_stored_in_lower_case_and_invited_once(session: Session, now: dt.datetime) -> None:
-    account, _ = accounts.invite(session, email=" Mona@Arvenia.Example ", name="Mona", role=Role.MONITOR, now=now, hours=72)
+    account, _ = accounts.invite(
+        session, email=" Mona@Arvenia.Example ", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     assert account.email == "mona@arvenia.example"
     with pytest.raises(Invalid, match="already") as refusal:
         accounts.invite(session, email="MONA@arvenia.example", name="M", role=Role.ADMIN, now=now, hours=72)
     assert refusal.value.field == "email"
 
 
-@pytest.mark.parametrize("email", ["", "mona", "mona@", "a@b@c.example", "mona@arvenia.example\r\nBcc: x@y.example", "мона@arvenia.example", "a" * 300 + "@arvenia.example"])
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "mona",
+        "mona@",
+        "a@b@c.example",
+        "mona@arvenia.example\r\nBcc: x@y.example",
+        "мона@arvenia.example",
+        "a" * 300 + "@arvenia.example",
+    ],
+)
 def test_what_is_no_address_is_refused(session: Session, now: dt.datetime, email: str) -> None:
     with pytest.raises(Invalid):
         accounts.invite(session, email=email, name="Mona", role=Role.MONITOR, now=now, hours=72)
 
 
 def test_a_link_works_once_and_only_its_hash_is_stored(session: Session, now: dt.datetime) -> None:
-    _, token = accounts.invite(session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72)
+    _, token = accounts.invite(
+        session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     session.commit()
     stored = session.scalars(select(Invitation.token_hash)).one()
     assert token not in stored
@@ -99,7 +121,9 @@ def test_a_link_works_once_and_only_its_hash_is_stored(session: Session, now: dt
 
 
 def test_a_link_ends_with_its_time_and_with_a_newer_one(session: Session, now: dt.datetime) -> None:
-    account, first = accounts.invite(session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72)
+    account, first = accounts.invite(
+        session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     second = accounts.renew_invitation(session, account, now=now, hours=2)
     with pytest.raises(NotFound):
         accounts.invited(session, first, now=now)
@@ -108,8 +132,12 @@ def test_a_link_ends_with_its_time_and_with_a_newer_one(session: Session, now: d
         accounts.invited(session, second, now=now + 120 * MINUTE)
 
 
-def test_of_two_who_use_a_link_at_once_one_gets_the_account(engine: Engine, session: Session, now: dt.datetime) -> None:
-    _, token = accounts.invite(session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72)
+def test_of_two_who_use_a_link_at_once_one_gets_the_account(
+    engine: Engine, session: Session, now: dt.datetime
+) -> None:
+    _, token = accounts.invite(
+        session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     session.commit()
 
     def use(own: Session) -> None:
@@ -120,10 +148,20 @@ def test_of_two_who_use_a_link_at_once_one_gets_the_account(engine: Engine, sess
 
 
 def test_setting_up_needs_the_code_that_the_app_shows(session: Session, now: dt.datetime) -> None:
-    _, token = accounts.invite(session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72)
+    _, token = accounts.invite(
+        session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     secret = security.new_totp_secret()
     with pytest.raises(Invalid) as refusal:
-        accounts.set_up(session, token, password=PASSWORD, totp_secret=secret, code="000 000", credentials=CREDENTIALS, now=now)
+        accounts.set_up(
+            session,
+            token,
+            password=PASSWORD,
+            totp_secret=secret,
+            code="000 000",
+            credentials=CREDENTIALS,
+            now=now,
+        )
     assert refusal.value.field == "code"
     assert accounts.invited(session, token, now=now).password_hash is None
 
@@ -147,10 +185,14 @@ def test_a_new_link_leaves_what_works_until_it_is_used_and_then_replaces_all(
         with pytest.raises(Invalid):
             enter(session, person.account.email, password, code, later)
         session.rollback()
-    enter(session, person.account.email, "another mill by the river", security.totp_code(secret, later), later)
+    enter(
+        session, person.account.email, "another mill by the river", security.totp_code(secret, later), later
+    )
 
 
-def test_the_first_link_is_given_only_while_there_is_no_other_account(session: Session, now: dt.datetime) -> None:
+def test_the_first_link_is_given_only_while_there_is_no_other_account(
+    session: Session, now: dt.datetime
+) -> None:
     first = accounts.first_link(session, now=now, hours=72)
     second = accounts.first_link(session, now=now, hours=72)
     assert first
@@ -162,7 +204,9 @@ def test_the_first_link_is_given_only_while_there_is_no_other_account(session: S
     assert accounts.first_link(session, now=now, hours=72) is None
 
 
-def test_no_first_link_beside_an_account_that_somebody_added(session: Session, make: Factory, now: dt.datetime) -> None:
+def test_no_first_link_beside_an_account_that_somebody_added(
+    session: Session, make: Factory, now: dt.datetime
+) -> None:
     make.account(Role.ADMIN)
     assert accounts.first_link(session, now=now, hours=72) is None
 
@@ -204,7 +248,9 @@ def test_an_inactive_account_gets_the_same_answer(session: Session, person: Pers
         enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now), now)
 
 
-def test_an_account_that_is_not_set_up_gets_the_same_answer(session: Session, make: Factory, now: dt.datetime) -> None:
+def test_an_account_that_is_not_set_up_gets_the_same_answer(
+    session: Session, make: Factory, now: dt.datetime
+) -> None:
     account = make.account()
     with pytest.raises(Invalid, match="is not right"):
         enter(session, account.email, "", "000000", now)
@@ -220,7 +266,9 @@ def test_a_code_is_good_once_also_written_differently_and_no_older_one_after_it(
         with pytest.raises(Invalid):
             enter(session, person.account.email, PASSWORD, used, now + MINUTE / 6)
         session.rollback()
-    enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now + MINUTE), now + MINUTE)
+    enter(
+        session, person.account.email, PASSWORD, security.totp_code(person.secret, now + MINUTE), now + MINUTE
+    )
 
 
 def test_the_code_of_the_set_up_does_not_sign_in(session: Session, now: dt.datetime) -> None:
@@ -229,7 +277,9 @@ def test_the_code_of_the_set_up_does_not_sign_in(session: Session, now: dt.datet
         enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now), now)
 
 
-def test_a_wrong_password_does_not_use_the_code_up(session: Session, person: Person, now: dt.datetime) -> None:
+def test_a_wrong_password_does_not_use_the_code_up(
+    session: Session, person: Person, now: dt.datetime
+) -> None:
     code = security.totp_code(person.secret, now)
     with pytest.raises(Invalid):
         enter(session, person.account.email, "four quarries and a hill", code, now)
@@ -282,7 +332,9 @@ def test_recovery_codes_are_stored_as_keyed_hashes_of_their_account(
         enter(session, other.account.email, PASSWORD, person.codes[0], now)
 
 
-def test_the_second_factor_is_sealed_to_its_account(session: Session, person: Person, now: dt.datetime) -> None:
+def test_the_second_factor_is_sealed_to_its_account(
+    session: Session, person: Person, now: dt.datetime
+) -> None:
     other = set_up(session, "rafa@arvenia.example", Role.REVIEWER, now - 60 * MINUTE)
     assert person.account.totp_sealed is not None
     assert person.secret.encode() not in person.account.totp_sealed
@@ -307,7 +359,9 @@ def test_who_holds_the_second_factor_is_told_from_who_guesses(
 # Sessions
 
 
-def test_a_sign_in_ends_when_idle_and_when_its_hours_are_over(session: Session, person: Person, now: dt.datetime) -> None:
+def test_a_sign_in_ends_when_idle_and_when_its_hours_are_over(
+    session: Session, person: Person, now: dt.datetime
+) -> None:
     token = sign_ins.start(session, person.account, now=now, hours=2)
     assert signed_in(session, token, now + 60 * MINUTE)
     assert not signed_in(session, token, now + 65 * MINUTE)
@@ -347,9 +401,16 @@ def test_a_request_in_flight_does_not_bring_back_a_sign_in_that_was_ended(
     [
         lambda session, person, now: sign_ins.end(session, person.account),
         lambda session, person, now: accounts.set_active(session, person.account, False, by=None, now=now),
-        lambda session, person, now: accounts.change_role(session, person.account, Role.REVIEWER, by=None, now=now),
+        lambda session, person, now: accounts.change_role(
+            session, person.account, Role.REVIEWER, by=None, now=now
+        ),
         lambda session, person, now: accounts.change_password(
-            session, person.account, current=PASSWORD, new="another mill by the river", credentials=CREDENTIALS, now=now
+            session,
+            person.account,
+            current=PASSWORD,
+            new="another mill by the river",
+            credentials=CREDENTIALS,
+            now=now,
         ),
     ],
     ids=["signing out", "deactivation", "another role", "another password"],
@@ -373,13 +434,23 @@ def test_a_change_of_password_at_the_same_moment_leaves_no_sign_in_with_the_old_
         assert known is not None
         matched = known.password_hash
     accounts.change_password(
-        session, person.account, current=PASSWORD, new="another mill by the river", credentials=CREDENTIALS, now=now
+        session,
+        person.account,
+        current=PASSWORD,
+        new="another mill by the river",
+        credentials=CREDENTIALS,
+        now=now,
     )
     session.commit()
     with db.new_session(engine) as own, pytest.raises(Invalid):
         sign_ins.sign_in(
-            own, accounts.by_email(own, person.account.email), matched=matched,
-            code=security.totp_code(person.secret, now), credentials=CREDENTIALS, now=now, hours=12,
+            own,
+            accounts.by_email(own, person.account.email),
+            matched=matched,
+            code=security.totp_code(person.secret, now),
+            credentials=CREDENTIALS,
+            now=now,
+            hours=12,
         )
 
 
@@ -441,9 +512,13 @@ def test_a_password_typed_on_another_system_is_the_same() -> None:
     assert CREDENTIALS.password_matches(CREDENTIALS.hash_password(composed), decomposed)
 
 
-def test_changing_needs_the_present_password_and_another_one(session: Session, person: Person, now: dt.datetime) -> None:
+def test_changing_needs_the_present_password_and_another_one(
+    session: Session, person: Person, now: dt.datetime
+) -> None:
     def change(current: str, new: str) -> None:
-        accounts.change_password(session, person.account, current=current, new=new, credentials=CREDENTIALS, now=now)
+        accounts.change_password(
+            session, person.account, current=current, new=new, credentials=CREDENTIALS, now=now
+        )
 
     with pytest.raises(Invalid) as refusal:
         change("four quarries and a hill", "another mill by the river")
@@ -458,7 +533,9 @@ def test_new_recovery_codes_need_the_password_and_end_the_old_ones(
     session: Session, person: Person, now: dt.datetime
 ) -> None:
     def renew(current: str) -> list[str]:
-        return accounts.new_recovery_codes(session, person.account, current=current, credentials=CREDENTIALS, now=now)
+        return accounts.new_recovery_codes(
+            session, person.account, current=current, credentials=CREDENTIALS, now=now
+        )
 
     with pytest.raises(Invalid):
         renew("four quarries and a hill")
@@ -508,7 +585,9 @@ def test_two_admins_who_demote_each_other_at_once_leave_one(
     assert [account.role for account in (ada, ben)].count(Role.ADMIN) == 1
 
 
-def test_what_is_done_to_an_account_is_written_down(session: Session, person: Person, now: dt.datetime) -> None:
+def test_what_is_done_to_an_account_is_written_down(
+    session: Session, person: Person, now: dt.datetime
+) -> None:
     admin = set_up(session, "ada@arvenia.example", Role.ADMIN, now).account
     accounts.change_role(session, person.account, Role.REVIEWER, by=admin, now=now)
     accounts.set_active(session, person.account, False, by=admin, now=now)
@@ -529,8 +608,12 @@ def test_what_is_done_to_an_account_is_written_down(session: Session, person: Pe
     ]
 
 
-def test_a_deactivated_account_gets_no_link_and_its_open_link_ends(session: Session, make: Factory, now: dt.datetime) -> None:
-    account, token = accounts.invite(session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72)
+def test_a_deactivated_account_gets_no_link_and_its_open_link_ends(
+    session: Session, make: Factory, now: dt.datetime
+) -> None:
+    account, token = accounts.invite(
+        session, email="mona@arvenia.example", name="Mona", role=Role.MONITOR, now=now, hours=72
+    )
     accounts.set_active(session, account, False, by=None, now=now)
     with pytest.raises(NotFound):
         accounts.invited(session, token, now=now)

@@ -21,7 +21,9 @@ def hit(session: Session, now: dt.datetime, key: str = "k", limit: int = 3) -> N
     attempts.hit(session, key, limit=limit, window=QUARTER, now=now)
 
 
-def test_the_attempt_after_the_limit_is_refused_with_how_long_to_wait(session: Session, now: dt.datetime) -> None:
+def test_the_attempt_after_the_limit_is_refused_with_how_long_to_wait(
+    session: Session, now: dt.datetime
+) -> None:
     for _ in range(3):
         hit(session, now)
     with pytest.raises(TooMany, match="Wait 15 minutes"):

@@ -177,8 +177,3 @@ def test_hidden_evidence_leaves_no_change(record: Record) -> None:
     assert [change.kind for change in read(record)] == [EntryKind.REPORT_LOADED]
 
 
-def test_the_subjects_of_withdrawn_things_are_known(record: Record) -> None:
-    finding = record.finding(record.second, None, Grade.E, record.evidence(record.second))
-    record.withdraw_finding(finding)
-
-    assert changes.withdrawn_subjects(record.session) == {f"finding/{finding.key}"}

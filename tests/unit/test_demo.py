@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_a_second_time_adds_nothing_and_another_size_or_seed_is_another_report(
     assert tell(session, now, 2, seed=2) > 0
     assert tell(session, now, 1) > 0
     assert session.scalar(select(func.count()).select_from(Report)) == 3
+
+
+def test_a_recommendation_of_which_only_a_reply_is_told_is_not_told_twice(
+    session: Session, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = dataclasses.replace(demo_story.TOLD[0], steps=[])
+    monkeypatch.setattr(demo, "stories", lambda count, seed: [told])
+
+    assert tell(session, now, 1) == 2  # The report and the reply.
+    assert tell(session, now, 1) == 0
 
 
 def test_the_same_seed_tells_the_same_story_and_another_seed_another() -> None:

@@ -95,7 +95,11 @@ def test_accepted_public_evidence_gets_a_number_and_a_ledger_entry(
 
 @pytest.mark.parametrize("visibility", [Visibility.TEAM, Visibility.RESTRICTED])
 def test_evidence_that_is_not_public_leaves_no_trace_in_the_ledger(
-    visibility: Visibility, session: Session, mona: Account, rafa: Account, recommendation: Recommendation,
+    visibility: Visibility,
+    session: Session,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
     now: dt.datetime,
 ) -> None:
     piece = log(session, fields(recommendation, visibility=visibility, reader_ids=[rafa.id]), mona, now)
@@ -122,14 +126,18 @@ def test_the_database_itself_refuses_a_reviewer_who_is_the_author(
 
 
 @pytest.mark.parametrize("role", [Role.MONITOR, Role.ADMIN])
-def test_only_reviewers_decide(role: Role, session: Session, waiting: Evidence, make: Factory, now: dt.datetime) -> None:
+def test_only_reviewers_decide(
+    role: Role, session: Session, waiting: Evidence, make: Factory, now: dt.datetime
+) -> None:
     with pytest.raises(NotAllowed):
         evidence.accept(session, waiting, reviewer=make.account(role), now=now)
     with pytest.raises(NotAllowed):
         evidence.withdraw(session, waiting, reviewer=make.account(role), reason="No.", now=now)
 
 
-def test_an_admin_logs_nothing(session: Session, recommendation: Recommendation, make: Factory, now: dt.datetime) -> None:
+def test_an_admin_logs_nothing(
+    session: Session, recommendation: Recommendation, make: Factory, now: dt.datetime
+) -> None:
     with pytest.raises(NotAllowed):
         evidence.draft(session, fields(recommendation), author=make.account(Role.ADMIN), now=now)
 
@@ -145,7 +153,12 @@ def test_accepting_twice_is_refused(
 
 
 def test_a_return_needs_a_reason_and_brings_it_back_to_its_author(
-    session: Session, waiting: Evidence, mona: Account, rafa: Account, recommendation: Recommendation, now: dt.datetime
+    session: Session,
+    waiting: Evidence,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    now: dt.datetime,
 ) -> None:
     with pytest.raises(Invalid, match="Say why"):
         evidence.send_back(session, waiting, reviewer=rafa, reason="", now=now)
@@ -176,7 +189,9 @@ def test_a_stale_save_is_refused(
     session.commit()
 
     with pytest.raises(Stale):
-        evidence.edit(session, piece, fields(recommendation, title="Second"), author=mona, version=opened, now=now)
+        evidence.edit(
+            session, piece, fields(recommendation, title="Second"), author=mona, version=opened, now=now
+        )
     session.rollback()
     assert piece.title == "First"
 
@@ -196,7 +211,11 @@ def test_a_stale_save_is_refused(
     ],
 )
 def test_what_a_reviewer_would_miss_is_asked_for_before_it_is_sent(
-    values: dict[str, Any], field: str, session: Session, mona: Account, recommendation: Recommendation,
+    values: dict[str, Any],
+    field: str,
+    session: Session,
+    mona: Account,
+    recommendation: Recommendation,
     now: dt.datetime,
 ) -> None:
     piece = evidence.draft(session, fields(recommendation, **values), author=mona, now=now)
@@ -209,7 +228,16 @@ def test_what_a_reviewer_would_miss_is_asked_for_before_it_is_sent(
 
 @pytest.mark.parametrize(
     "url",
-    ["javascript:alert(1)", "ftp://x.example/", "//x.example", "https://user:secret@x.example/", "https://", "http://[::1", "https://x.example:99999/", "https://x example/"],
+    [
+        "javascript:alert(1)",
+        "ftp://x.example/",
+        "//x.example",
+        "https://user:secret@x.example/",
+        "https://",
+        "http://[::1",
+        "https://x.example:99999/",
+        "https://x example/",
+    ],
 )
 def test_a_link_that_is_no_plain_web_address_is_refused(
     url: str, session: Session, mona: Account, recommendation: Recommendation, now: dt.datetime
@@ -234,7 +262,12 @@ def test_a_withdrawn_piece_keeps_its_reason_and_loses_its_place(
 
 
 def test_who_may_see_a_piece_depends_on_its_state_and_visibility(
-    session: Session, make: Factory, mona: Account, rafa: Account, recommendation: Recommendation, now: dt.datetime
+    session: Session,
+    make: Factory,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    now: dt.datetime,
 ) -> None:
     other, admin = make.account(Role.MONITOR), make.account(Role.ADMIN)
     gone = make.account(Role.REVIEWER, active=False)

@@ -62,13 +62,22 @@ def fields(piece: Evidence | None, **values: Any) -> findings.Fields:
 
 @pytest.fixture
 def proposal(
-    session: Session, mona: Account, recommendation: Recommendation, clause: Clause, piece: Evidence, now: dt.datetime
+    session: Session,
+    mona: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> Finding:
     return propose(session, fields(piece), mona, recommendation, clause, now)
 
 
 def propose(
-    session: Session, words: findings.Fields, author: Account, target: Recommendation, clause: Clause | None,
+    session: Session,
+    words: findings.Fields,
+    author: Account,
+    target: Recommendation,
+    clause: Clause | None,
     now: dt.datetime,
 ) -> Finding:
     finding = findings.draft(session, words, author=author, recommendation=target, clause=clause, now=now)
@@ -86,7 +95,12 @@ def test_an_approved_finding_is_current_and_stands_in_the_ledger(
     assert proposal.state is State.ACCEPTED
     assert entry.kind is EntryKind.FINDING_PUBLISHED
     facts = ledger.facts_of(entry)
-    assert (facts["grade"], facts["previous_grade"], facts["roll_up"], facts["clause"]) == ("B", None, "B", "a")
+    assert (facts["grade"], facts["previous_grade"], facts["roll_up"], facts["clause"]) == (
+        "B",
+        None,
+        "B",
+        "a",
+    )
     assert facts["cites"] == [1]
     words = ledger.content_of(entry)
     assert words is not None
@@ -97,7 +111,12 @@ def test_an_approved_finding_is_current_and_stands_in_the_ledger(
 
 
 def test_nobody_approves_their_own_proposal(
-    session: Session, rafa: Account, recommendation: Recommendation, clause: Clause, piece: Evidence, now: dt.datetime
+    session: Session,
+    rafa: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     own = propose(session, fields(piece), rafa, recommendation, clause, now)
 
@@ -115,19 +134,25 @@ def test_the_database_itself_refuses_an_approver_who_is_the_proposer(
         )
 
 
-def test_the_database_itself_refuses_an_approval_without_approver(session: Session, proposal: Finding) -> None:
+def test_the_database_itself_refuses_an_approval_without_approver(
+    session: Session, proposal: Finding
+) -> None:
     with pytest.raises(IntegrityError):
         session.execute(text("UPDATE finding SET state = 'accepted' WHERE id = :id"), {"id": proposal.id})
 
 
-def test_a_monitor_approves_nothing(session: Session, proposal: Finding, make: Factory, now: dt.datetime) -> None:
+def test_a_monitor_approves_nothing(
+    session: Session, proposal: Finding, make: Factory, now: dt.datetime
+) -> None:
     other = make.account(Role.MONITOR)
 
     with pytest.raises(NotAllowed, match="Only reviewers"):
         findings.approve(session, proposal, reviewer=other, harm=NO_HARM, now=now)
 
 
-def test_approving_twice_is_refused(session: Session, proposal: Finding, make: Factory, rafa: Account, now: dt.datetime) -> None:
+def test_approving_twice_is_refused(
+    session: Session, proposal: Finding, make: Factory, rafa: Account, now: dt.datetime
+) -> None:
     findings.approve(session, proposal, reviewer=rafa, harm=NO_HARM, now=now)
     session.commit()
 
@@ -146,7 +171,10 @@ def test_any_answer_but_no_to_a_harm_question_holds_publication(
 
 
 SEARCHED = {
-    "search_what": "visits", "search_where": "Gazette", "search_languages": "en", "search_until": dt.date(2026, 9, 1)
+    "search_what": "visits",
+    "search_where": "Gazette",
+    "search_languages": "en",
+    "search_until": dt.date(2026, 9, 1),
 }
 
 
@@ -170,18 +198,32 @@ SEARCHED = {
     ],
 )
 def test_no_finding_is_proposed_without_what_its_grade_needs(
-    values: dict[str, Any], refused: str | None, session: Session, mona: Account, recommendation: Recommendation,
-    clause: Clause, piece: Evidence, now: dt.datetime,
+    values: dict[str, Any],
+    refused: str | None,
+    session: Session,
+    mona: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     if refused is None:
-        assert propose(session, fields(piece, **values), mona, recommendation, clause, now).state is State.SUBMITTED
+        assert (
+            propose(session, fields(piece, **values), mona, recommendation, clause, now).state
+            is State.SUBMITTED
+        )
         return
     with pytest.raises(Invalid, match=refused):
         propose(session, fields(piece, **values), mona, recommendation, clause, now)
 
 
 def test_evidence_that_is_not_public_cannot_be_cited(
-    session: Session, make: Factory, mona: Account, recommendation: Recommendation, clause: Clause, now: dt.datetime
+    session: Session,
+    make: Factory,
+    mona: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    now: dt.datetime,
 ) -> None:
     secret = make.evidence(recommendation)
 
@@ -197,8 +239,14 @@ def test_a_recommendation_with_clauses_has_no_finding_of_its_own(
 
 
 def test_a_newer_finding_supersedes_the_old_one(
-    session: Session, proposal: Finding, mona: Account, rafa: Account, recommendation: Recommendation, clause: Clause,
-    piece: Evidence, now: dt.datetime,
+    session: Session,
+    proposal: Finding,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     findings.approve(session, proposal, reviewer=rafa, harm=NO_HARM, now=now)
     session.commit()
@@ -216,8 +264,14 @@ def test_a_newer_finding_supersedes_the_old_one(
 
 
 def test_a_proposal_on_a_finding_that_has_changed_since_is_refused(
-    session: Session, proposal: Finding, mona: Account, rafa: Account, recommendation: Recommendation, clause: Clause,
-    piece: Evidence, now: dt.datetime,
+    session: Session,
+    proposal: Finding,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     rival = propose(session, fields(piece, grade=Grade.C), mona, recommendation, clause, now)
     findings.approve(session, proposal, reviewer=rafa, harm=NO_HARM, now=now)
@@ -228,12 +282,20 @@ def test_a_proposal_on_a_finding_that_has_changed_since_is_refused(
 
 
 def test_a_correction_says_what_was_wrong(
-    session: Session, proposal: Finding, mona: Account, rafa: Account, recommendation: Recommendation, clause: Clause,
-    piece: Evidence, now: dt.datetime,
+    session: Session,
+    proposal: Finding,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     findings.approve(session, proposal, reviewer=rafa, harm=NO_HARM, now=now)
     session.commit()
-    right = propose(session, fields(piece, correction="Five files, not six."), mona, recommendation, clause, now)
+    right = propose(
+        session, fields(piece, correction="Five files, not six."), mona, recommendation, clause, now
+    )
 
     entry = findings.approve(session, right, reviewer=rafa, harm=NO_HARM, now=now)
 
@@ -261,7 +323,8 @@ def test_a_withdrawn_finding_leaves_the_clause_not_assessed(
 
 
 @pytest.mark.parametrize(
-    "change", ["rationale = 'Another'", "grade = 'A'", "state = 'draft'", "approved_by_id = NULL", "as_of = NULL"]
+    "change",
+    ["rationale = 'Another'", "grade = 'A'", "state = 'draft'", "approved_by_id = NULL", "as_of = NULL"],
 )
 def test_the_database_itself_refuses_to_edit_a_published_finding(
     change: str, session: Session, proposal: Finding, rafa: Account, now: dt.datetime
@@ -298,27 +361,48 @@ def test_a_row_changed_behind_the_programs_back_is_found_by_the_audit(
 
 
 def test_a_stale_save_is_refused_and_shows_what_stands_there(
-    session: Session, mona: Account, recommendation: Recommendation, clause: Clause, piece: Evidence, now: dt.datetime
+    session: Session,
+    mona: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
-    finding = findings.draft(session, fields(piece), author=mona, recommendation=recommendation, clause=clause, now=now)
+    finding = findings.draft(
+        session, fields(piece), author=mona, recommendation=recommendation, clause=clause, now=now
+    )
     session.commit()
     opened = finding.version
     findings.edit(session, finding, fields(piece, rationale="First."), author=mona, version=opened, now=now)
     session.commit()
 
     with pytest.raises(Stale) as caught:
-        findings.edit(session, finding, fields(piece, rationale="Second."), author=mona, version=opened, now=now)
+        findings.edit(
+            session, finding, fields(piece, rationale="Second."), author=mona, version=opened, now=now
+        )
 
     assert caught.value.current.rationale == "First."  # type: ignore[attr-defined]
 
 
 def test_a_draft_from_a_report_file_becomes_the_proposers_own(
-    session: Session, make: Factory, mona: Account, rafa: Account, recommendation: Recommendation, clause: Clause,
-    piece: Evidence, now: dt.datetime,
+    session: Session,
+    make: Factory,
+    mona: Account,
+    rafa: Account,
+    recommendation: Recommendation,
+    clause: Clause,
+    piece: Evidence,
+    now: dt.datetime,
 ) -> None:
     loaded = Finding(
-        recommendation=recommendation, clause=clause, grade=Grade.C, as_of=dt.date(2026, 1, 1), access=Access.REMOTE,
-        rationale="Prepared.", created_at=now, imported_as="lower-valley/88-a/a",
+        recommendation=recommendation,
+        clause=clause,
+        grade=Grade.C,
+        as_of=dt.date(2026, 1, 1),
+        access=Access.REMOTE,
+        rationale="Prepared.",
+        created_at=now,
+        imported_as="lower-valley/88-a/a",
     )
     findings._fill(loaded, fields(piece))
     session.add(loaded)

@@ -46,7 +46,11 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} if node.module != "tracker" else {f"tracker.{alias.name}" for alias in node.names}
+            found |= (
+                {node.module}
+                if node.module != "tracker"
+                else {f"tracker.{alias.name}" for alias in node.names}
+            )
     return found
 
 
@@ -55,7 +59,7 @@ def test_a_module_imports_downwards_only(path: Path) -> None:
     own = layer_of(name_of(path))
     for name in imports(path):
         if name == "tracker" or name.startswith("tracker."):
-            target = (name.split(".") + [""])[1]
+            target = [*name.split("."), ""][1]
             target = "" if target == "create_app" else target
             assert layer_of(target) <= own, f"{path.name} imports {name}, which lies above it"
 

@@ -27,9 +27,14 @@ def filled(session: Session, make: Factory, now: dt.datetime, keys: Keyring) -> 
     report = make.report()
     for number in range(1, 6):
         ledger.append(
-            session, EntryKind.EVIDENCE_PUBLISHED, subject=f"evidence/{number}", report=report,
-            recommendations=report.recommendations[:1], facts={"number": number},
-            content={"title": f"Piece {number}"}, now=now,
+            session,
+            EntryKind.EVIDENCE_PUBLISHED,
+            subject=f"evidence/{number}",
+            report=report,
+            recommendations=report.recommendations[:1],
+            facts={"number": number},
+            content={"title": f"Piece {number}"},
+            now=now,
         )
     take(session, keys, now)
     session.commit()
@@ -52,7 +57,9 @@ def test_a_whole_ledger_has_no_problems(filled: Session, keys: Keyring) -> None:
 
 
 def test_recorded_times_are_full_hours(filled: Session, keys: Keyring) -> None:
-    assert {line["recorded_at"] for line in exported(filled, keys) if line["type"] == "entry"} == {"2026-11-22T12:00:00Z"}
+    assert {line["recorded_at"] for line in exported(filled, keys) if line["type"] == "entry"} == {
+        "2026-11-22T12:00:00Z"
+    }
 
 
 def edit(lines: list[dict[str, Any]]) -> None:
@@ -97,10 +104,14 @@ def test_every_change_is_found_and_the_first_bad_entry_named(
 def test_a_ledger_cut_off_at_its_end_is_found(filled: Session, keys: Keyring) -> None:
     lines = [line for line in exported(filled, keys) if line.get("seq") != 5 and line["type"] != "checkpoint"]
 
-    assert list(verifier.check(lines)) == ["Entry 5 is missing: the file says that it holds 5 entries and ends otherwise."]
+    assert list(verifier.check(lines)) == [
+        "Entry 5 is missing: the file says that it holds 5 entries and ends otherwise."
+    ]
 
 
-def test_a_ledger_written_anew_is_found_by_a_checkpoint_that_somebody_kept(filled: Session, keys: Keyring) -> None:
+def test_a_ledger_written_anew_is_found_by_a_checkpoint_that_somebody_kept(
+    filled: Session, keys: Keyring
+) -> None:
     lines = exported(filled, keys)
     kept = next(line["note"] for line in lines if line["type"] == "checkpoint")
     entries = [line for line in lines if line["type"] == "entry"]
@@ -174,7 +185,9 @@ def test_a_harmed_database_is_found_even_when_the_triggers_are_gone(
 
 def test_the_merkle_root_is_that_of_rfc_6962() -> None:
     # Test vectors of the certificate-transparency project, "TestMerkleTree".
-    leaves = [bytes.fromhex(leaf) for leaf in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]
+    leaves = [
+        bytes.fromhex(leaf) for leaf in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")
+    ]
     roots = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -200,6 +213,8 @@ def test_the_export_is_read_by_the_standalone_program(filled: Session, keys: Key
     path = tmp_path / "ledger.jsonl"
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in exported(filled, keys)))
 
-    done = subprocess.run([sys.executable, verifier.__file__, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, verifier.__file__, str(path)], capture_output=True, text=True, check=False
+    )
 
     assert (done.returncode, done.stdout) == (0, "The ledger is whole.\n")

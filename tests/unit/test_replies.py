@@ -46,7 +46,9 @@ def fields(report: Report, **values: Any) -> replies.Fields:
     )
 
 
-def record(session: Session, words: replies.Fields, report: Report, author: Account, now: dt.datetime) -> Reply:
+def record(
+    session: Session, words: replies.Fields, report: Report, author: Account, now: dt.datetime
+) -> Reply:
     reply = replies.draft(session, words, report=report, author=author, now=now)
     replies.submit(session, reply, author=author, now=now)
     session.commit()

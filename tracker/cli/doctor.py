@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import smtplib
-import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -45,7 +44,11 @@ def problems(settings: Config) -> Iterator[str]:
     keys = keyring.problems(settings.keys_path)
     yield from keys
     host = urlsplit(settings.public_url).hostname or ""
-    if host not in ("localhost", "127.0.0.1") and not settings.public_url.startswith("https://") and not host.endswith(".onion"):
+    if (
+        host not in ("localhost", "127.0.0.1")
+        and not settings.public_url.startswith("https://")
+        and not host.endswith(".onion")
+    ):
         yield "base_url does not start with https://. Passwords and digests' links would travel in clear."
     yield from _database(settings)
     yield from _mail(settings)
@@ -66,7 +69,14 @@ def _database(settings: Config) -> Iterator[str]:
             yield f"The database is at {current or 'nothing'}, this program needs {head}. Run `tracker init`."
             return
         with db.reading(), db.new_session(engine) as session:
-            if session.scalars(select(Account).where(Account.active, Account.role == Role.ADMIN, Account.password_hash.is_not(None))).first() is None:
+            if (
+                session.scalars(
+                    select(Account).where(
+                        Account.active, Account.role == Role.ADMIN, Account.password_hash.is_not(None)
+                    )
+                ).first()
+                is None
+            ):
                 yield "There is no admin who can sign in. `tracker run` prints a link for the first one; or run: tracker accounts add EMAIL --role admin"
             heartbeat = session.get(Heartbeat, "scheduler")
             age = clock.now() - heartbeat.at if heartbeat else None
@@ -87,7 +97,6 @@ def _ledger(settings: Config, session: object) -> Iterator[str]:
     from sqlalchemy.orm import Session
 
     from tracker import keyring
-    from tracker.cli.ledger import origin
     from tracker.errors import ConfigError
     from tracker.services import audit, ledger
 
@@ -96,7 +105,7 @@ def _ledger(settings: Config, session: object) -> Iterator[str]:
         keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
     except ConfigError:
         return  # Named among the keys already.
-    yield from ledger.problems(session, origin=origin(settings), public_key=keys.ledger_public_key)
+    yield from ledger.problems(session, origin=settings.ledger_origin, public_key=keys.ledger_public_key)
     yield from audit.problems(session)
 
 
@@ -110,10 +119,12 @@ def _mail(settings: Config) -> Iterator[str]:
         return
     try:
         kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-        with kind(parts.hostname, parts.port or (465 if parts.scheme == "smtps" else 587), timeout=10) as server:
+        with kind(
+            parts.hostname, parts.port or (465 if parts.scheme == "smtps" else 587), timeout=10
+        ) as server:
             server.ehlo()
             loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
             if parts.scheme == "smtp" and not loopback and not server.has_extn("starttls"):
                 yield "The mail server does not offer STARTTLS. The tracker sends nothing without it."
-    except (OSError, smtplib.SMTPException, socket.timeout) as error:
+    except (TimeoutError, OSError, smtplib.SMTPException) as error:
         yield f"The mail server cannot be reached: {type(error).__name__}. Check smtp_url."

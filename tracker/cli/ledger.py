@@ -5,19 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
 from tracker import verifier
 from tracker.cli import common
-from tracker.config import Config
 from tracker.errors import TrackerError
-
-
-def origin(config: Config) -> str:
-    """The name under which this ledger is signed."""
-    return f"{urlsplit(config.public_url).netloc}/ledger"
 
 
 @click.group()
@@ -27,7 +20,13 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--checkpoint", "checkpoints", multiple=True, type=click.Path(path_type=Path), help="A checkpoint you kept.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A checkpoint you kept.",
+)
 @click.option("--key", help="The public key you trust, in hex.")
 def verify(file: Path | None, checkpoints: tuple[Path, ...], key: str | None) -> None:
     """Check the live database, or a downloaded FILE without any database.
@@ -60,10 +59,12 @@ def _live(notes: list[str], key: bytes | None) -> list[str]:
     from tracker.services import ledger as service
 
     with common.open_tracker() as tracker:
-        name, own = origin(tracker.config), tracker.keys.ledger_public_key
+        name, own = tracker.config.ledger_origin, tracker.keys.ledger_public_key
         found = list(service.problems(tracker.session, origin=name, public_key=own))
         if not found and (notes or key):
-            found = list(verifier.check(service.lines(tracker.session, origin=name, public_key=own), notes, key))
+            found = list(
+                verifier.check(service.lines(tracker.session, origin=name, public_key=own), notes, key)
+            )
         return found or list(audit.problems(tracker.session))
 
 
@@ -78,8 +79,10 @@ def export(file: Path) -> None:
         count = 0
         try:
             with beside.open("w", encoding="utf-8") as out:
-                for line in service.lines(
-                    tracker.session, origin=origin(tracker.config), public_key=tracker.keys.ledger_public_key
+                for line in service.public_lines(
+                    tracker.session,
+                    origin=tracker.config.ledger_origin,
+                    public_key=tracker.keys.ledger_public_key,
                 ):
                     out.write(json.dumps(line, ensure_ascii=False) + "\n")
                     count += line["type"] == "entry"
@@ -100,7 +103,7 @@ def checkpoint() -> None:
 
         taken = service.take_checkpoint(
             tracker.session,
-            origin=origin(tracker.config),
+            origin=tracker.config.ledger_origin,
             public_key=tracker.keys.ledger_public_key,
             sign=tracker.keys.sign,
             now=tracker.now,

@@ -49,7 +49,9 @@ def run(host: str | None, port: int | None) -> None:
 
 @click.command()
 @with_address
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that answer.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that answer."
+)
 def web(host: str | None, port: int | None, workers: int) -> None:
     """Serve pages only. Start `tracker scheduler` beside it, or no digest goes out."""
     with common.plain_errors():

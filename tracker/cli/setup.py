@@ -24,7 +24,9 @@ def prepare() -> None:
     settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = keyring.create(settings.keys_path)
     if made:
-        click.echo(f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups.")
+        click.echo(
+            f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups."
+        )
     engine = db.make_engine(settings.sqlalchemy_url)
     before, head = db.revisions(engine)
     if before != head:

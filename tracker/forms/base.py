@@ -20,7 +20,7 @@ from tracker.vocabulary import N_, Precision, Word
 
 def say(error: TrackerError) -> str:
     """An error's sentence in the reader's language."""
-    return gettext(error.message, **error.values) if error.values else gettext(error.message)
+    return str(gettext(error.message, **error.values) if error.values else gettext(error.message))
 
 
 class CleanText:
@@ -39,7 +39,9 @@ class CleanText:
         if len(field.data) > self.most:
             raise ValidationError(
                 gettext(
-                    "Shorten this to %(most)s characters; it has %(length)s.", most=self.most, length=len(field.data)
+                    "Shorten this to %(most)s characters; it has %(length)s.",
+                    most=self.most,
+                    length=len(field.data),
                 )
             )
 
@@ -84,7 +86,8 @@ def word_or_none(kind: type[Word]) -> Callable[[Any], Word | None]:
     def coerce(value: Any) -> Word | None:
         if value in ("", None):
             return None
-        return value if isinstance(value, kind) else kind(value)
+        # The members take their value and label at definition; looking one up takes the value only.
+        return value if isinstance(value, kind) else kind(value)  # type: ignore[call-arg]
 
     return coerce
 
@@ -122,7 +125,9 @@ class PartialDateField(Field):
     def first_id(self) -> str:
         return f"{self.id}-day"
 
-    def process(self, formdata: MultiDict[str, str] | None, data: Any = None, extra_filters: Any = None) -> None:
+    def process(
+        self, formdata: MultiDict[str, str] | None, data: Any = None, extra_filters: Any = None
+    ) -> None:
         self.process_errors, self.data = [], None
         if formdata is not None and any(f"{self.name}-{part}" in formdata for part in self.typed):
             self.typed = {part: formdata.get(f"{self.name}-{part}", "").strip() for part in self.typed}
@@ -162,7 +167,9 @@ class PartialDateField(Field):
             raise ValueError(
                 gettext(
                     "%(day)s.%(month)s.%(year)s does not exist. Check the day, or leave it empty.",
-                    day=day, month=month, year=year,
+                    day=day,
+                    month=month,
+                    year=year,
                 )
             ) from None
         if self.typed["about"]:
@@ -185,10 +192,10 @@ class VersionField(IntegerField):
 
 
 __all__ = [
+    "N_",
     "BaseForm",
     "CleanText",
     "DayField",
-    "N_",
     "PartialDateField",
     "Required",
     "SelectChoice",

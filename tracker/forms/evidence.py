@@ -32,8 +32,10 @@ class BearingsField(Field):
     def first_id(self) -> str:
         return f"{self.id}-r{self.recommendations[0].id}" if self.recommendations else self.id
 
-    def process(self, formdata: MultiDict[str, str] | None, data: Any = None, extra_filters: Any = None) -> None:
-        self.process_errors = []
+    def process(
+        self, formdata: MultiDict[str, str] | None, data: Any = None, extra_filters: Any = None
+    ) -> None:
+        self.process_errors: list[str] = []
         self.data = list(data or [])
         self._typed = formdata
 
@@ -93,7 +95,9 @@ class EvidenceForm(BaseForm):
     def prepare(self, recommendations: Sequence[Recommendation], people: Sequence[Account]) -> EvidenceForm:
         """Hand in what can be chosen; forms do not query."""
         self.bearings.read(recommendations)
-        self.readers.choices = [SelectChoice(person.id, f"{person.name} ({gettext(person.role.label)})") for person in people]
+        self.readers.choices = [
+            SelectChoice(person.id, f"{person.name} ({gettext(person.role.label)})") for person in people
+        ]
         return self
 
     def fields(self) -> service.Fields:
@@ -136,6 +140,7 @@ class EvidenceForm(BaseForm):
             "visibility": evidence.visibility,
             "readers": [reader.account_id for reader in evidence.readers],
             "bearings": [
-                service.Bears(item.recommendation_id, item.clause_id, item.direction) for item in evidence.bearings
+                service.Bears(item.recommendation_id, item.clause_id, item.direction)
+                for item in evidence.bearings
             ],
         }

@@ -25,12 +25,16 @@ class FindingForm(BaseForm):
     access = WordField(lazy_gettext("What could be observed"), Access, lazy_gettext("Choose"))
     rationale = TextAreaField(lazy_gettext("Reasons"), [CleanText(8000, lines=True)])
     evidence_ids = SelectMultipleField(lazy_gettext("Evidence cited"), coerce=int)
-    would_change = TextAreaField(lazy_gettext("What would change this finding"), [CleanText(4000, lines=True)])
+    would_change = TextAreaField(
+        lazy_gettext("What would change this finding"), [CleanText(4000, lines=True)]
+    )
     search_what = StringField(lazy_gettext("What was looked for"), [CleanText(500)])
     search_where = StringField(lazy_gettext("Where"), [CleanText(500)])
     search_languages = StringField(lazy_gettext("In which languages"), [CleanText(200)])
     search_until = DayField(lazy_gettext("Until when"))
-    correction = TextAreaField(lazy_gettext("What was wrong with the finding that stands"), [CleanText(2000, lines=True)])
+    correction = TextAreaField(
+        lazy_gettext("What was wrong with the finding that stands"), [CleanText(2000, lines=True)]
+    )
 
     def prepare(self, clauses: Sequence[Clause], evidence: Sequence[Evidence]) -> FindingForm:
         """Hand in what can be chosen; forms do not query."""
@@ -87,7 +91,10 @@ class DecisionForm(BaseForm):
     decision = RadioField(
         lazy_gettext("Your decision"),
         [Required(lazy_gettext("Choose whether you accept or return it."))],
-        choices=lambda: [SelectChoice("accept", gettext("Accept")), SelectChoice("return", gettext("Return"))],
+        choices=lambda: [
+            SelectChoice("accept", gettext("Accept")),
+            SelectChoice("return", gettext("Return")),
+        ],
     )
     reason = TextAreaField(lazy_gettext("Reasons"), [CleanText(2000, lines=True)])
 
@@ -103,8 +110,12 @@ class HarmDecisionForm(DecisionForm):
             SelectChoice("return", gettext("Return to the proposer")),
         ],
     )
-    person = RadioField(lazy_gettext("Could a person be recognised from anything in this text?"), choices=_answers)
-    relative = RadioField(lazy_gettext("Could a relative, a workplace or a place be recognised?"), choices=_answers)
+    person = RadioField(
+        lazy_gettext("Could a person be recognised from anything in this text?"), choices=_answers
+    )
+    relative = RadioField(
+        lazy_gettext("Could a relative, a workplace or a place be recognised?"), choices=_answers
+    )
     count = RadioField(lazy_gettext("Is a number so small that it points to people?"), choices=_answers)
     source = RadioField(lazy_gettext("Does a detail show where we got it from?"), choices=_answers)
 
@@ -113,7 +124,7 @@ class HarmDecisionForm(DecisionForm):
         if self.decision.data != "approve":
             for question in service.HARM_QUESTIONS:
                 self[question].validate_choice = False
-        good = super().validate(extra_validators)
+        good = bool(super().validate(extra_validators))
         if self.decision.data == "approve":
             for question in service.HARM_QUESTIONS:
                 if self[question].data not in ("no", "yes", "unsure"):

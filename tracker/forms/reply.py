@@ -24,11 +24,15 @@ class ReplyForm(BaseForm):
     replied = PartialDateField(lazy_gettext("When"))
     recommendation_ids = SelectMultipleField(lazy_gettext("Recommendations it speaks to"), coerce=int)
     summary = TextAreaField(lazy_gettext("Summary, in our own words"), [CleanText(4000, lines=True)])
-    quotations = TextAreaField(lazy_gettext("Quotations, in the State's words"), [CleanText(8000, lines=True)])
+    quotations = TextAreaField(
+        lazy_gettext("Quotations, in the State's words"), [CleanText(8000, lines=True)]
+    )
     source_publisher = StringField(lazy_gettext("Where the reply was published"), [CleanText(300)])
     source_title = StringField(lazy_gettext("Title of the document or page"), [CleanText(300)])
     source_url = StringField(lazy_gettext("Web address"), [CleanText(2000)])
-    evidence_id = SelectField(lazy_gettext("Or: the evidence that shows it"), coerce=lambda value: int(value or 0))
+    evidence_id = SelectField(
+        lazy_gettext("Or: the evidence that shows it"), coerce=lambda value: int(value or 0)
+    )
 
     def prepare(self, recommendations: Sequence[Recommendation], evidence: Sequence[Evidence]) -> ReplyForm:
         """Hand in what can be chosen; forms do not query."""

@@ -50,7 +50,7 @@ class ChoicesForm(BaseForm):
         """Fill the choices before anything is read."""
         wrong = gettext("Choose one of the offered answers.")
         labels = {
-            "scope": gettext("What to follow"),
+            "scope": gettext("Scope"),
             "report": gettext("Report"),
             "recommendations": gettext("Single recommendations"),
             "frequency": gettext("How often"),

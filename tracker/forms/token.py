@@ -54,21 +54,29 @@ def check() -> None:
     if view is None or getattr(view, "tokenless", False):
         return
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        raise TokenRefused(N_("This form was sent from another website. Open the page here and send it again."))
+        raise TokenRefused(
+            N_("This form was sent from another website. Open the page here and send it again.")
+        )
     origin = request.headers.get("Origin", "null")
     if origin != "null" and urlsplit(origin).netloc != request.host:
-        raise TokenRefused(N_("This form was sent from another website. Open the page here and send it again."))
+        raise TokenRefused(
+            N_("This form was sent from another website. Open the page here and send it again.")
+        )
     try:
         bound = _serializer().loads(request.form.get(FIELD, ""), max_age=30 * _DAY)
     except SignatureExpired:
         raise TokenRefused(N_("This page is too old. Go back, reload it and send the form again.")) from None
     except BadSignature:
         raise TokenRefused(
-            N_("The form's security token is missing or wrong. Go back, reload the page and send the form again.")
+            N_(
+                "The form's security token is missing or wrong. Go back, reload the page and send the form again."
+            )
         ) from None
     if bound != _bound_to():
         raise TokenRefused(
-            N_("You signed in or out since this page was opened. Go back, reload the page and send the form again.")
+            N_(
+                "You signed in or out since this page was opened. Go back, reload the page and send the form again."
+            )
         )
 
 

@@ -40,6 +40,7 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
         if value is None:
             return None
+        assert isinstance(value, dt.datetime)
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
 
 
@@ -47,7 +48,7 @@ class Base(DeclarativeBase):
     """Parent of every model."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy declares it this way.
         dt.datetime: UTCDateTime(),
         # Stored by value; checked by Python and, where a rule hangs on it, by a named CHECK of the table.
         enum.Enum: Enum(

@@ -51,10 +51,14 @@ class Evidence(Base):
     language: Mapped[str] = mapped_column(String(35), default="")
     reliability: Mapped[Reliability | None]
     credibility: Mapped[Credibility | None]
-    remark: Mapped[str] = mapped_column(Text, default="")  # Public, about dates and copies: "Day derived from …".
+    remark: Mapped[str] = mapped_column(
+        Text, default=""
+    )  # Public, about dates and copies: "Day derived from …".
     team_note: Mapped[str] = mapped_column(Text, default="")
 
-    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    created_by_id: Mapped[int | None] = mapped_column(
+        ForeignKey("account.id", ondelete="RESTRICT"), index=True
+    )
     created_at: Mapped[dt.datetime]
     submitted_at: Mapped[dt.datetime | None]
     reviewed_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
@@ -108,7 +112,9 @@ class Bearing(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     evidence_id: Mapped[int] = mapped_column(ForeignKey("evidence.id", ondelete="CASCADE"))
-    recommendation_id: Mapped[int] = mapped_column(ForeignKey("recommendation.id", ondelete="RESTRICT"), index=True)
+    recommendation_id: Mapped[int] = mapped_column(
+        ForeignKey("recommendation.id", ondelete="RESTRICT"), index=True
+    )
     clause_id: Mapped[int | None] = mapped_column(ForeignKey("clause.id", ondelete="RESTRICT"), index=True)
     direction: Mapped[Direction]
 

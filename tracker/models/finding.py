@@ -55,7 +55,9 @@ class Finding(Base):
     version: Mapped[int] = mapped_column(default=1)
     state: Mapped[State] = mapped_column(default=State.DRAFT, index=True)
 
-    recommendation_id: Mapped[int] = mapped_column(ForeignKey("recommendation.id", ondelete="RESTRICT"), index=True)
+    recommendation_id: Mapped[int] = mapped_column(
+        ForeignKey("recommendation.id", ondelete="RESTRICT"), index=True
+    )
     clause_id: Mapped[int | None] = mapped_column(ForeignKey("clause.id", ondelete="RESTRICT"), index=True)
     grade: Mapped[Grade | None]
     as_of: Mapped[dt.date | None]
@@ -72,7 +74,9 @@ class Finding(Base):
     # Set when this corrects a mistake in `replaces`: what was wrong.
     correction: Mapped[str] = mapped_column(Text, default="")
 
-    proposed_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    proposed_by_id: Mapped[int | None] = mapped_column(
+        ForeignKey("account.id", ondelete="RESTRICT"), index=True
+    )
     created_at: Mapped[dt.datetime]
     submitted_at: Mapped[dt.datetime | None]
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))

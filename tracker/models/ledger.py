@@ -69,7 +69,9 @@ class LedgerTopic(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(ForeignKey("ledger_entry.seq", ondelete="RESTRICT"), index=True)
     report_id: Mapped[int] = mapped_column(ForeignKey("report.id", ondelete="RESTRICT"))
-    recommendation_id: Mapped[int | None] = mapped_column(ForeignKey("recommendation.id", ondelete="RESTRICT"))
+    recommendation_id: Mapped[int | None] = mapped_column(
+        ForeignKey("recommendation.id", ondelete="RESTRICT")
+    )
 
     entry: Mapped[LedgerEntry] = relationship(back_populates="topics")
 

@@ -16,11 +16,10 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from tracker.models import Finding, LedgerEntry, LedgerHead, LedgerTopic, Recommendation, Report
-from tracker.vocabulary import Direction, EntryKind, Grade, Position, Precision, State, Word
+from tracker.vocabulary import WITHDRAWALS, Direction, EntryKind, Grade, Position, Precision, State, Word
 
 W = TypeVar("W", bound=Word)
 
-WITHDRAWALS = (EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN)
 CORRECTIONS = (EntryKind.EVIDENCE_CORRECTED, EntryKind.REPLY_CORRECTED)
 
 
@@ -189,11 +188,6 @@ def about_subject(session: Session, subject: str) -> list[Change]:
     """Every entry about one thing, the newest first."""
     query = select(LedgerEntry).where(LedgerEntry.subject == subject).order_by(LedgerEntry.seq.desc())
     return _told(session, session.scalars(query.options(joinedload(LedgerEntry.content))).all())
-
-
-def withdrawn_subjects(session: Session) -> set[str]:
-    """The subjects of everything that was withdrawn: their words are told no more, in exports neither."""
-    return set(session.scalars(select(LedgerEntry.subject).where(LedgerEntry.kind.in_(WITHDRAWALS))))
 
 
 def _told(session: Session, entries: Sequence[LedgerEntry]) -> list[Change]:

@@ -229,7 +229,7 @@ def _own(session: Session, viewer: Account) -> list[Evidence | Finding | Reply]:
     ]
 
 
-def _findings() -> Select[tuple[Finding]]:
+def _findings() -> Select[Finding]:
     return select(Finding).options(
         joinedload(Finding.recommendation).joinedload(Recommendation.report),
         joinedload(Finding.recommendation).selectinload(Recommendation.clauses),
@@ -243,7 +243,7 @@ def _findings() -> Select[tuple[Finding]]:
     )
 
 
-def _replies() -> Select[tuple[Reply]]:
+def _replies() -> Select[Reply]:
     return select(Reply).options(
         joinedload(Reply.report),
         joinedload(Reply.created_by),

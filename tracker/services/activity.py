@@ -10,9 +10,17 @@ from tracker.models import Account, Activity
 
 
 def record(
-    session: Session, account: Account | None, action: str, subject: str, *, now: dt.datetime, reason: str = ""
+    session: Session,
+    account: Account | None,
+    action: str,
+    subject: str,
+    *,
+    now: dt.datetime,
+    reason: str = "",
 ) -> None:
     """Note that `account` did `action` to `subject` ("evidence/7h2k…"). None: the operator, from the command line."""
     session.add(
-        Activity(at=now, account_id=account.id if account else None, action=action, subject=subject, reason=reason)
+        Activity(
+            at=now, account_id=account.id if account else None, action=action, subject=subject, reason=reason
+        )
     )

@@ -10,9 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from tracker.models import Bearing, Citation, Evidence, Finding, LedgerEntry, Reply, ReplyTarget
 from tracker.services import evidence, findings, ledger, replies
-from tracker.vocabulary import EntryKind, State
-
-_WITHDRAWALS = (EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN)
+from tracker.vocabulary import WITHDRAWALS, State
 
 
 def problems(session: Session) -> Iterator[str]:
@@ -26,7 +24,7 @@ def problems(session: Session) -> Iterator[str]:
             yield f"{subject} is shown in public and has no ledger entry."
             continue
         withdrawn = row.state is State.WITHDRAWN
-        if withdrawn != (entry.kind in _WITHDRAWALS):
+        if withdrawn != (entry.kind in WITHDRAWALS):
             yield f"{subject}: entry {entry.seq} and the database disagree about its withdrawal."
         elif row.ledger_seq != entry.seq:
             yield f"{subject}: the database points to entry {row.ledger_seq}, its newest entry is {entry.seq}."
@@ -37,7 +35,9 @@ def problems(session: Session) -> Iterator[str]:
             yield f"{subject}: entry {entry.seq} published it, and it is gone from the database."
 
 
-def _differences(subject: str, entry: LedgerEntry, facts: dict[str, Any], words: dict[str, Any]) -> Iterator[str]:
+def _differences(
+    subject: str, entry: LedgerEntry, facts: dict[str, Any], words: dict[str, Any]
+) -> Iterator[str]:
     recorded = ledger.facts_of(entry)
     for name, value in facts.items():
         if recorded.get(name) != value:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from tracker.models import Account, Bearing, Clause, Evidence, Recommendation, Report
+from tracker.models import Account, Bearing, Clause, Evidence, Recommendation, ReplyTarget, Report
 from tracker.services import evidence, findings, replies, reports
 from tracker.services.demo_story import COUNTRY, PIECES, PUBLISHED_ON, Step, Story, stories
 from tracker.services.report_file import ReportFile
@@ -119,11 +119,11 @@ def _tell(session: Session, name: str, told: list[Story], now: dt.datetime) -> N
         .where(Recommendation.report == report, Recommendation.number.in_([story.number for story in told]))
         .options(selectinload(Recommendation.clauses))
     ).all()
-    begun = set(
-        session.scalars(
-            select(Bearing.recommendation_id).where(Bearing.recommendation_id.in_([row.id for row in rows]))
-        )
-    )
+    ids = [row.id for row in rows]
+    begun = {
+        *session.scalars(select(Bearing.recommendation_id).where(Bearing.recommendation_id.in_(ids))),
+        *session.scalars(select(ReplyTarget.recommendation_id).where(ReplyTarget.recommendation_id.in_(ids))),
+    }
     by_number = {row.number: row for row in rows if row.id not in begun}
     monitor = _account(session, "monitor", Role.MONITOR, now)
     reviewer = _account(session, "reviewer", Role.REVIEWER, now)

@@ -25,10 +25,10 @@ from tracker.models import (
 )
 from tracker.services import activity, ledger, states
 from tracker.vocabulary import (
+    N_,
     Credibility,
     Direction,
     EntryKind,
-    N_,
     Precision,
     Reliability,
     Role,
@@ -106,7 +106,9 @@ def submit(session: Session, evidence: Evidence, *, author: Account, now: dt.dat
     activity.record(session, author, "evidence-submitted", subject(evidence), now=now)
 
 
-def accept(session: Session, evidence: Evidence, *, reviewer: Account, now: dt.datetime) -> LedgerEntry | None:
+def accept(
+    session: Session, evidence: Evidence, *, reviewer: Account, now: dt.datetime
+) -> LedgerEntry | None:
     """Take it as good. Public evidence is published at once; the rest is kept for those who may see it."""
     _check_reviewer(reviewer, evidence)
     states.move(session, evidence, State.ACCEPTED, reviewed_by_id=reviewer.id, reviewed_at=now)
@@ -114,7 +116,9 @@ def accept(session: Session, evidence: Evidence, *, reviewer: Account, now: dt.d
     return publish(session, evidence, now=now) if evidence.visibility is Visibility.PUBLIC else None
 
 
-def send_back(session: Session, evidence: Evidence, *, reviewer: Account, reason: str, now: dt.datetime) -> None:
+def send_back(
+    session: Session, evidence: Evidence, *, reviewer: Account, reason: str, now: dt.datetime
+) -> None:
     """Return it to its author with a reason, which only the team sees."""
     _check_reviewer(reviewer, evidence)
     if not reason:
@@ -136,7 +140,9 @@ def withdraw(
     activity.record(session, reviewer, "evidence-withdrawn", subject(evidence), now=now, reason=reason)
     if not was_public:
         return None
-    return _append(session, EntryKind.EVIDENCE_WITHDRAWN, evidence, {"number": evidence.number}, {"reason": reason}, now)
+    return _append(
+        session, EntryKind.EVIDENCE_WITHDRAWN, evidence, {"number": evidence.number}, {"reason": reason}, now
+    )
 
 
 def publish(session: Session, evidence: Evidence, *, now: dt.datetime) -> LedgerEntry:
@@ -214,9 +220,17 @@ def check_complete(evidence: Evidence) -> None:
         reader.account.role is Role.REVIEWER and reader.account_id != evidence.created_by_id
         for reader in evidence.readers
     ):
-        raise Invalid(N_("Name at least one reviewer other than yourself, or nobody can accept it."), "readers")
-    if evidence.visibility is Visibility.PUBLIC and not evidence.links and evidence.source_type is SourceType.MEDIA:
-        raise Invalid(N_("Enter the address where it was published, or choose another kind of source."), "links")
+        raise Invalid(
+            N_("Name at least one reviewer other than yourself, or nobody can accept it."), "readers"
+        )
+    if (
+        evidence.visibility is Visibility.PUBLIC
+        and not evidence.links
+        and evidence.source_type is SourceType.MEDIA
+    ):
+        raise Invalid(
+            N_("Enter the address where it was published, or choose another kind of source."), "links"
+        )
     _report(evidence)
 
 
@@ -229,7 +243,9 @@ def check_link(url: str) -> None:
         good = False
     if not good or parts.username is not None or any(character.isspace() for character in url):
         raise Invalid(
-            N_("“%(url)s” is not a web address. It must start with http:// or https:// and hold no password."),
+            N_(
+                "“%(url)s” is not a web address. It must start with http:// or https:// and hold no password."
+            ),
             "links",
             url=url[:80],
         )
@@ -245,7 +261,9 @@ def _fill(evidence: Evidence, fields: Fields) -> None:
         setattr(evidence, name, getattr(fields, name))
     for url in fields.links:
         check_link(url)
-    evidence.links = [EvidenceLink(position=place, url=url) for place, url in enumerate(dict.fromkeys(fields.links), 1)]
+    evidence.links = [
+        EvidenceLink(position=place, url=url) for place, url in enumerate(dict.fromkeys(fields.links), 1)
+    ]
     seen = {(item.recommendation_id, item.clause_id): item for item in fields.bearings}
     evidence.bearings = [
         Bearing(recommendation_id=item.recommendation_id, clause_id=item.clause_id, direction=item.direction)
@@ -263,9 +281,14 @@ def _check_reviewer(reviewer: Account, evidence: Evidence) -> None:
 
 
 def _report(evidence: Evidence) -> Report:
-    reports = {bearing.recommendation.report_id: bearing.recommendation.report for bearing in evidence.bearings}
+    reports = {
+        bearing.recommendation.report_id: bearing.recommendation.report for bearing in evidence.bearings
+    }
     if len(reports) != 1:
-        raise Invalid(N_("One piece of evidence bears on recommendations of one report. Log it once for each."), "bearings")
+        raise Invalid(
+            N_("One piece of evidence bears on recommendations of one report. Log it once for each."),
+            "bearings",
+        )
     return next(iter(reports.values()))
 
 
@@ -277,7 +300,9 @@ def _append(
     words: dict[str, Any],
     now: dt.datetime,
 ) -> LedgerEntry:
-    touched: dict[int, Recommendation] = {item.recommendation_id: item.recommendation for item in evidence.bearings}
+    touched: dict[int, Recommendation] = {
+        item.recommendation_id: item.recommendation for item in evidence.bearings
+    }
     entry = ledger.append(
         session,
         kind,

@@ -19,7 +19,7 @@ from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.models import Account, Citation, Clause, Evidence, Finding, LedgerEntry, Recommendation
 from tracker.roll_up import roll_up
 from tracker.services import activity, ledger, states
-from tracker.vocabulary import Access, EntryKind, Grade, N_, State
+from tracker.vocabulary import N_, Access, EntryKind, Grade, State
 
 #: What a reviewer answers before anything becomes public; the questions stand in the form.
 HARM_QUESTIONS = ("person", "relative", "count", "source")
@@ -122,7 +122,9 @@ def approve(
     _check_reviewer(reviewer, finding)
     if any(harm.get(question) != "no" for question in HARM_QUESTIONS):
         raise Invalid(
-            N_("It is not published while a harm question is answered with anything but No. Return it with a reason."),
+            N_(
+                "It is not published while a harm question is answered with anything but No. Return it with a reason."
+            ),
             "harm",
         )
     ledger.lock(session)  # From here on nothing else is published, so what is current stays so.
@@ -168,7 +170,9 @@ def approve(
     return entry
 
 
-def send_back(session: Session, finding: Finding, *, reviewer: Account, reason: str, now: dt.datetime) -> None:
+def send_back(
+    session: Session, finding: Finding, *, reviewer: Account, reason: str, now: dt.datetime
+) -> None:
     """Return it to the proposer with a reason, which only the team sees. The public page stays as it is."""
     _check_reviewer(reviewer, finding)
     if not reason:
@@ -177,7 +181,9 @@ def send_back(session: Session, finding: Finding, *, reviewer: Account, reason: 
     activity.record(session, reviewer, "finding-returned", subject(finding), now=now, reason=reason)
 
 
-def withdraw(session: Session, finding: Finding, *, reviewer: Account, reason: str, now: dt.datetime) -> LedgerEntry:
+def withdraw(
+    session: Session, finding: Finding, *, reviewer: Account, reason: str, now: dt.datetime
+) -> LedgerEntry:
     """Take a published finding away and say why. What it graded is then not assessed, until a new one is made."""
     if not permissions.is_reviewer(reviewer):
         raise NotAllowed(N_("Only reviewers withdraw findings."))
@@ -186,7 +192,12 @@ def withdraw(session: Session, finding: Finding, *, reviewer: Account, reason: s
     ledger.lock(session)
     roll_up_before = roll_up_of(session, finding.recommendation)
     states.move(
-        session, finding, State.WITHDRAWN, withdrawn_by_id=reviewer.id, withdrawn_at=now, withdrawal_reason=reason
+        session,
+        finding,
+        State.WITHDRAWN,
+        withdrawn_by_id=reviewer.id,
+        withdrawn_at=now,
+        withdrawal_reason=reason,
     )
     activity.record(session, reviewer, "finding-withdrawn", subject(finding), now=now, reason=reason)
     entry = ledger.append(
@@ -212,20 +223,18 @@ def current(session: Session, recommendation_id: int, clause_id: int | None) -> 
     """The finding that stands for a clause, or for a recommendation without clauses."""
     target = Finding.clause_id.is_(None) if clause_id is None else Finding.clause_id == clause_id
     return session.scalars(
-        select(Finding).where(Finding.recommendation_id == recommendation_id, target, Finding.state == State.ACCEPTED)
+        select(Finding).where(
+            Finding.recommendation_id == recommendation_id, target, Finding.state == State.ACCEPTED
+        )
     ).one_or_none()
 
 
 def roll_up_of(session: Session, recommendation: Recommendation) -> Grade | None:
     """The grade the recommendation shows now."""
-    found: dict[int | None, Grade | None] = {
-        clause_id: grade
-        for clause_id, grade in session.execute(
-            select(Finding.clause_id, Finding.grade).where(
-                Finding.recommendation_id == recommendation.id, Finding.state == State.ACCEPTED
-            )
-        )
-    }
+    query = select(Finding.clause_id, Finding.grade).where(
+        Finding.recommendation_id == recommendation.id, Finding.state == State.ACCEPTED
+    )
+    found = {row.clause_id: row.grade for row in session.execute(query)}
     if not recommendation.clauses:
         return found.get(None)
     return roll_up([found.get(clause.id) for clause in recommendation.clauses])
@@ -289,11 +298,14 @@ def check_complete(finding: Finding) -> None:
     searched = (finding.search_what, finding.search_where, finding.search_languages, finding.search_until)
     if any(searched) and not all(searched):
         raise Invalid(
-            N_("Complete the search log: what was looked for, where, in which languages, and until when."), "search_what"
+            N_("Complete the search log: what was looked for, where, in which languages, and until when."),
+            "search_what",
         )
     if not finding.citations and not all(searched):
         raise Invalid(
-            N_("Cite evidence, or fill in the search log: what was looked for, where, in which languages, until when."),
+            N_(
+                "Cite evidence, or fill in the search log: what was looked for, where, in which languages, until when."
+            ),
             "search_what",
         )
 
@@ -309,7 +321,9 @@ def _fill(finding: Finding, fields: Fields) -> None:
         "search_languages", "search_until", "correction",
     ):  # fmt: skip
         setattr(finding, name, getattr(fields, name))
-    finding.citations = [Citation(evidence_id=evidence_id) for evidence_id in dict.fromkeys(fields.evidence_ids)]
+    finding.citations = [
+        Citation(evidence_id=evidence_id) for evidence_id in dict.fromkeys(fields.evidence_ids)
+    ]
 
 
 def _check_target(recommendation: Recommendation, clause: Clause | None) -> None:
@@ -321,7 +335,9 @@ def _check_target(recommendation: Recommendation, clause: Clause | None) -> None
 
 def _check_author(author: Account, finding: Finding) -> None:
     if not permissions.can_edit_finding(author, finding):
-        raise NotAllowed(N_("Only drafts and returned proposals can be changed, by the person who proposed them."))
+        raise NotAllowed(
+            N_("Only drafts and returned proposals can be changed, by the person who proposed them.")
+        )
 
 
 def _check_reviewer(reviewer: Account, finding: Finding) -> None:
@@ -331,7 +347,9 @@ def _check_reviewer(reviewer: Account, finding: Finding) -> None:
         raise NotAllowed(N_("You proposed this finding yourself. Another reviewer must look at it."))
     if finding.state is not State.SUBMITTED:
         raise Conflict(
-            N_("Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again.")
+            N_(
+                "Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again."
+            )
         )
 
 

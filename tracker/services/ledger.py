@@ -29,7 +29,7 @@ from tracker.models import (
     Recommendation,
     Report,
 )
-from tracker.vocabulary import EntryKind
+from tracker.vocabulary import WITHDRAWALS, EntryKind
 
 
 def append(
@@ -83,7 +83,10 @@ def append(
 def lock(session: Session) -> LedgerHead:
     """Wait until no other transaction publishes, and keep others waiting until ours ends."""
     return session.execute(
-        select(LedgerHead).where(LedgerHead.id == 1).with_for_update().execution_options(populate_existing=True)
+        select(LedgerHead)
+        .where(LedgerHead.id == 1)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     ).scalar_one()
 
 
@@ -129,9 +132,25 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Generator[dict
                 line |= {"salt": entry.content.salt, "content": entry.content.content}
             yield line
             size, last = size + 1, entry.hash
-    for checkpoint in session.scalars(select(Checkpoint).order_by(Checkpoint.size)):
+    # On PostgreSQL a newer one may be taken while we read: it belongs to the next export.
+    for checkpoint in session.scalars(
+        select(Checkpoint).where(Checkpoint.size <= size).order_by(Checkpoint.size)
+    ):
         yield {"type": "checkpoint", "size": checkpoint.size, "note": checkpoint.note}
     yield {"type": "end", "size": size, "hash": last}
+
+
+def public_lines(
+    session: Session, *, origin: str, public_key: bytes
+) -> Generator[dict[str, Any], None, None]:
+    """The same, to hand out: what was withdrawn keeps its place and its hash, but its words are given no more."""
+    withdrawn = set(session.scalars(select(LedgerEntry.subject).where(LedgerEntry.kind.in_(WITHDRAWALS))))
+    kinds = {kind.value for kind in WITHDRAWALS}
+    with closing(lines(session, origin=origin, public_key=public_key)) as exported:
+        for line in exported:
+            if line["type"] == "entry" and line["subject"] in withdrawn and line["kind"] not in kinds:
+                line = {name: value for name, value in line.items() if name not in ("salt", "content")}
+            yield line
 
 
 def problems(session: Session, *, origin: str, public_key: bytes) -> Iterator[str]:

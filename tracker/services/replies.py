@@ -14,7 +14,7 @@ from tracker.errors import Invalid, NotAllowed
 from tracker.models import Account, LedgerEntry, Quotation, Reply, ReplyTarget, Report
 from tracker.services import activity, ledger, states
 from tracker.services.evidence import check_link
-from tracker.vocabulary import EntryKind, N_, Position, Precision, State
+from tracker.vocabulary import N_, EntryKind, Position, Precision, State
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def draft(session: Session, fields: Fields, *, report: Report, author: Account, 
     return reply
 
 
-def edit(session: Session, reply: Reply, fields: Fields, *, author: Account, version: int, now: dt.datetime) -> None:
+def edit(
+    session: Session, reply: Reply, fields: Fields, *, author: Account, version: int, now: dt.datetime
+) -> None:
     """Save on top of `version`. Raises Stale if somebody saved meanwhile."""
     _check_author(author, reply)
     states.claim_version(session, reply, version)
@@ -83,7 +85,9 @@ def send_back(session: Session, reply: Reply, *, reviewer: Account, reason: str,
     activity.record(session, reviewer, "reply-returned", subject(reply), now=now, reason=reason)
 
 
-def withdraw(session: Session, reply: Reply, *, reviewer: Account, reason: str, now: dt.datetime) -> LedgerEntry:
+def withdraw(
+    session: Session, reply: Reply, *, reviewer: Account, reason: str, now: dt.datetime
+) -> LedgerEntry:
     """Take it from every page, and say why."""
     if not permissions.is_reviewer(reviewer):
         raise NotAllowed(N_("Only reviewers withdraw replies."))
@@ -148,7 +152,10 @@ def check_complete(reply: Reply) -> None:
         if not value:
             raise Invalid(sentence, name)
     if not reply.source_publisher and reply.evidence is None:
-        raise Invalid(N_("Enter where the reply was published, or choose the evidence that shows it."), "source_publisher")
+        raise Invalid(
+            N_("Enter where the reply was published, or choose the evidence that shows it."),
+            "source_publisher",
+        )
     if reply.evidence is not None and reply.evidence.number is None:
         raise Invalid(N_("The evidence chosen as source is not public."), "evidence_id")
 
@@ -164,13 +171,17 @@ def _fill(reply: Reply, fields: Fields) -> None:
         "source_url", "evidence_id",
     ):  # fmt: skip
         setattr(reply, name, getattr(fields, name))
-    reply.quotations = [Quotation(position=place, text=text) for place, text in enumerate(fields.quotations, 1)]
+    reply.quotations = [
+        Quotation(position=place, text=text) for place, text in enumerate(fields.quotations, 1)
+    ]
     reply.targets = [ReplyTarget(recommendation_id=one) for one in dict.fromkeys(fields.recommendation_ids)]
 
 
 def _check_author(author: Account, reply: Reply) -> None:
     if not permissions.can_edit_reply(author, reply):
-        raise NotAllowed(N_("Only drafts and returned replies can be changed, by the person who recorded them."))
+        raise NotAllowed(
+            N_("Only drafts and returned replies can be changed, by the person who recorded them.")
+        )
 
 
 def _check_reviewer(reviewer: Account, reply: Reply) -> None:
@@ -181,7 +192,12 @@ def _check_reviewer(reviewer: Account, reply: Reply) -> None:
 
 
 def _append(
-    session: Session, kind: EntryKind, reply: Reply, recorded: dict[str, Any], words: dict[str, Any], now: dt.datetime
+    session: Session,
+    kind: EntryKind,
+    reply: Reply,
+    recorded: dict[str, Any],
+    words: dict[str, Any],
+    now: dt.datetime,
 ) -> LedgerEntry:
     session.flush()  # A reply from a report file is new, and its targets and report are read through their rows.
     entry = ledger.append(

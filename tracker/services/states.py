@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import Conflict, Stale
 from tracker.models import Evidence, Finding, Reply
-from tracker.vocabulary import TRANSITIONS, N_, State
+from tracker.vocabulary import N_, TRANSITIONS, State
 
 Row = Evidence | Finding | Reply
 
@@ -28,7 +28,9 @@ def move(session: Session, row: Row, to: State, **values: Any) -> None:
     session.refresh(row)
     if claimed.rowcount != 1:  # type: ignore[attr-defined]
         raise Conflict(
-            N_("Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again.")
+            N_(
+                "Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again."
+            )
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import abort, current_app, g, redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -47,7 +47,7 @@ def viewer() -> Account:
 
 def guard() -> Response | None:
     """Before every request: let it pass, send to the sign-in page, or refuse."""
-    view = current_app.view_functions.get(request.endpoint or "")
+    view: Any = current_app.view_functions.get(request.endpoint or "")
     if view is None:
         return None  # No such route: Flask answers 404.
     asked = [*(request.view_args or {}).values(), *request.args.values()]

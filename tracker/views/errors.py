@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from flask import Flask, g, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask_babel import gettext
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, SecurityError
@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
         return _page(error.status, say(error), problems)
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> object:
+    def http(error: HTTPException) -> Response | HTTPException:
         if error.code is None or error.code < 400:
             return error
         if isinstance(error, SecurityError):
@@ -52,7 +52,7 @@ def init_app(app: Flask) -> None:
         return response
 
     @app.errorhandler(OperationalError)
-    def database(error: OperationalError) -> object:
+    def database(error: OperationalError) -> Response:
         _log.error("database-unreachable", route=_route(), error=type(error.orig).__name__)
         body, status = _page(503)
         return app.make_response((body, status, {"Retry-After": "60"}))

@@ -106,7 +106,9 @@ def withdraw(key: str) -> Page:
     session, evidence, form = db.session(), _fetch(key), WithdrawalForm(request.form)
     if form.validate():
         try:
-            service.withdraw(session, evidence, reviewer=access.viewer(), reason=form.reason.data, now=clock.now())
+            service.withdraw(
+                session, evidence, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            )
             session.commit()
             current_app.extensions["notify"](gettext("Withdrawn."))
             return redirect(url_for("evidence.show", key=key), 303)
@@ -126,7 +128,9 @@ def _saved(evidence: Evidence) -> Response:
         service.submit(session, evidence, author=access.viewer(), now=clock.now())
     session.commit()
     current_app.extensions["notify"](
-        gettext("Sent for review.") if "review" in request.form else gettext("Saved as a draft. Only you can see it.")
+        gettext("Sent for review.")
+        if "review" in request.form
+        else gettext("Saved as a draft. Only you can see it.")
     )
     return redirect(url_for("evidence.show", key=evidence.key), 303)
 
@@ -149,7 +153,12 @@ def _preselect(form: EvidenceForm, report: Report) -> None:
 
 
 def _form_page(
-    form: EvidenceForm, report: Report, evidence: Evidence | None, *, stale: Evidence | None = None, status: int = 422
+    form: EvidenceForm,
+    report: Report,
+    evidence: Evidence | None,
+    *,
+    stale: Evidence | None = None,
+    status: int = 422,
 ) -> Page:
     if request.method == "GET":
         status = 200

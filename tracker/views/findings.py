@@ -35,7 +35,8 @@ def new() -> Page:
     if request.method == "GET":
         form.targets.data = _asked_clauses(recommendation, correcting)
     elif form.validate():
-        clauses = [clause for clause in recommendation.clauses if clause.id in (form.targets.data or [])]
+        chosen = form.targets.data or []
+        clauses: list[Clause | None] = [clause for clause in recommendation.clauses if clause.id in chosen]
         try:
             if recommendation.clauses and not clauses:
                 raise Invalid(N_("Choose at least one clause."), "targets")
@@ -101,7 +102,9 @@ def decide(key: str) -> Page:
                 )  # fmt: skip
                 notice = gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
             else:
-                service.send_back(session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now())
+                service.send_back(
+                    session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+                )
                 notice = gettext("Returned to the proposer.")
             session.commit()
             current_app.extensions["notify"](notice)
@@ -119,7 +122,9 @@ def withdraw(key: str) -> Page:
     session, finding, form = db.session(), _fetch(key), WithdrawalForm(request.form)
     if form.validate():
         try:
-            service.withdraw(session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now())
+            service.withdraw(
+                session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            )
             session.commit()
             current_app.extensions["notify"](gettext("Withdrawn."))
             return redirect(url_for("findings.show", key=key), 303)
@@ -203,7 +208,9 @@ def _standing(recommendation: Recommendation) -> list[tuple[Clause | None, Findi
     ]
 
 
-def _show_page(finding: Finding, form: HarmDecisionForm, withdrawal: WithdrawalForm, status: int = 200) -> Page:
+def _show_page(
+    finding: Finding, form: HarmDecisionForm, withdrawal: WithdrawalForm, status: int = 200
+) -> Page:
     session = db.session()
     now_standing = service.current(session, finding.recommendation_id, finding.clause_id)
     before = now_standing if finding.state is not State.ACCEPTED else finding.replaces
@@ -213,7 +220,11 @@ def _show_page(finding: Finding, form: HarmDecisionForm, withdrawal: WithdrawalF
         finding=finding,
         before=before,
         changes=words_diff.compare(before.rationale if before else "", finding.rationale),
-        uncited=[piece for piece in queue.citable_evidence(session, finding.recommendation_id) if piece.id not in cited],
+        uncited=[
+            piece
+            for piece in queue.citable_evidence(session, finding.recommendation_id)
+            if piece.id not in cited
+        ],
         form=form,
         withdrawal=withdrawal,
         activities=queue.activities(session, service.subject(finding)),

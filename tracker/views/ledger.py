@@ -7,17 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, render_template
 from flask.typing import ResponseReturnValue
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from tracker import db, verifier
 from tracker.config import Config
 from tracker.keyring import Keyring
-from tracker.models import LedgerEntry
 from tracker.queries import changes
 from tracker.services import ledger
 from tracker.views import access, fresh
@@ -28,10 +25,9 @@ blueprint = Blueprint("ledger", __name__)
 _IN_MEMORY = 8 * 1024 * 1024
 
 
-def origin() -> str:
-    """How checkpoints name this ledger: the site's host and "/ledger"."""
+def _origin() -> str:
     config: Config = current_app.extensions["settings"]
-    return f"{urlsplit(config.public_url).netloc}/ledger"
+    return config.ledger_origin
 
 
 def _public_key() -> bytes:
@@ -52,7 +48,7 @@ def page() -> Response:
             position=position,
             checkpoint=checkpoint,
             public_key=_public_key().hex(),
-            origin=origin(),
+            origin=_origin(),
             changes=changes.read(session, limit=20),
         )
 
@@ -101,34 +97,9 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _lines(session: Session, after: int | None) -> Iterator[dict[str, Any]]:
-    # What was withdrawn keeps its place and its hash, but its words are handed out no more.
-    withdrawn = changes.withdrawn_subjects(session)
-    if after is None:
-        found: Iterator[dict[str, Any]] = ledger.lines(session, origin=origin(), public_key=_public_key())
-    else:
-        found = _entries_after(session, after)
-    last = 0
-    for line in found:
-        if line["type"] == "entry":
-            last = line["seq"]
-            if line["subject"] in withdrawn and line["kind"] not in _WITHDRAWALS:
-                line.pop("salt", None)
-                line.pop("content", None)
-        # On PostgreSQL a checkpoint may be taken while we read: it belongs to the next download.
-        if line["type"] != "checkpoint" or line["size"] <= last:
+    for line in ledger.public_lines(session, origin=_origin(), public_key=_public_key()):
+        if after is None or (line["type"] == "entry" and line["seq"] > after):
             yield line
-
-
-_WITHDRAWALS = {kind.value for kind in changes.WITHDRAWALS}
-
-
-def _entries_after(session: Session, after: int) -> Iterator[dict[str, Any]]:
-    query = select(LedgerEntry).where(LedgerEntry.seq > after).order_by(LedgerEntry.seq)
-    for entry in session.scalars(query.options(joinedload(LedgerEntry.content))):
-        line = ledger.plain(entry)
-        if entry.content is not None:
-            line |= {"salt": entry.content.salt, "content": entry.content.content}
-        yield line
 
 
 @blueprint.get("/ledger/verifier.py")

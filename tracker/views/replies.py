@@ -84,7 +84,9 @@ def decide(key: str) -> Page:
                 entry = service.accept(session, reply, reviewer=access.viewer(), now=clock.now())
                 notice = gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
             else:
-                service.send_back(session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now())
+                service.send_back(
+                    session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+                )
                 notice = gettext("Returned to its author.")
             session.commit()
             current_app.extensions["notify"](notice)
@@ -102,7 +104,9 @@ def withdraw(key: str) -> Page:
     session, reply, form = db.session(), _fetch(key), WithdrawalForm(request.form)
     if form.validate():
         try:
-            service.withdraw(session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now())
+            service.withdraw(
+                session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            )
             session.commit()
             current_app.extensions["notify"](gettext("Withdrawn."))
             return redirect(url_for("workspace.page"), 303)
@@ -126,7 +130,9 @@ def _saved(reply: Reply) -> Response:
         service.submit(session, reply, author=access.viewer(), now=clock.now())
     session.commit()
     current_app.extensions["notify"](
-        gettext("Sent for review.") if "review" in request.form else gettext("Saved as a draft. Only you can see it.")
+        gettext("Sent for review.")
+        if "review" in request.form
+        else gettext("Saved as a draft. Only you can see it.")
     )
     return redirect(url_for("replies.show", key=reply.key), 303)
 
