@@ -21,7 +21,7 @@ lint: .venv/tested  ## Check style, types and templates
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/djlint --check --lint --quiet templates
+	@$(BIN)/djlint --lint --quiet templates
 
 format: .venv/tested  ## Bring the code into shape
 	@$(BIN)/ruff check --fix-only --quiet .

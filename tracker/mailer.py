@@ -26,7 +26,7 @@ _PATIENCE = 60
 _PATIENCE_AFTER_DOT = 600
 
 
-class NotSent(Exception):  # noqa: N818 - what happened, not a fault.
+class NotSent(Exception):
     """The relay did not take it. `answer` is its code and the stage, never an address."""
 
     def __init__(self, answer: str) -> None:

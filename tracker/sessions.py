@@ -24,7 +24,7 @@ from tracker.services import sign_ins
 class NoCookieSession(SessionInterface):
     """Nothing of ours uses `flask.session`; whatever tries to write to it fails loudly."""
 
-    def open_session(self, app: Flask, request: Request) -> None:  # noqa: ARG002
+    def open_session(self, app: Flask, request: Request) -> None:
         return None
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
