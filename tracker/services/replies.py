@@ -101,6 +101,7 @@ def withdraw(
 def publish(session: Session, reply: Reply, *, now: dt.datetime) -> LedgerEntry:
     """Append its ledger entry. For accepted replies, and for report files."""
     reply.state = State.ACCEPTED
+    session.flush()  # A reply from a report file is new: its key and targets are made by this.
     return _append(session, EntryKind.REPLY_PUBLISHED, reply, facts(reply), content(reply), now)
 
 
@@ -199,7 +200,6 @@ def _append(
     words: dict[str, Any],
     now: dt.datetime,
 ) -> LedgerEntry:
-    session.flush()  # A reply from a report file is new, and its targets and report are read through their rows.
     entry = ledger.append(
         session,
         kind,
