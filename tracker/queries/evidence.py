@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tracker import permissions
@@ -20,6 +20,16 @@ _LARGEST_NUMBER = 2**31 - 1
 WITHDRAWN: ColumnElement[bool] = and_(
     Evidence.state == State.WITHDRAWN, Evidence.number.is_not(None), Evidence.ledger_seq.is_not(None)
 )
+
+
+def count(session: Session, report_id: int) -> int:
+    """How many pieces of public evidence bear on a report, each counted once."""
+    bearing = select(Bearing.evidence_id).join(Recommendation).where(Recommendation.report_id == report_id)
+    return session.scalars(
+        select(func.count())
+        .select_from(Evidence)
+        .where(permissions.visible_evidence(None), Evidence.id.in_(bearing))
+    ).one()
 
 
 def find(session: Session, number: int) -> Evidence:

@@ -59,6 +59,7 @@ def board(report: str) -> Response:
             "reports/board.html",
             board=boards.board(session, found, today=today, review_months=_review_months()),
             report=found,
+            evidence_count=pieces.count(session, found.id),
             changes=changes.read(session, about, limit=8),
         )
 
