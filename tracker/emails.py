@@ -325,7 +325,7 @@ def _mail(
 
 def _coding(text: str) -> str:
     # Seven bits, so that every relay takes it; the shorter of the two codings for this script.
-    foreign = sum(1 for letter in text if ord(letter) > 127)
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
     return "base64" if foreign * 6 > len(text) else "quoted-printable"
 
 

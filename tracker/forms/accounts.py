@@ -21,9 +21,10 @@ class SignInForm(BaseForm):
     )
     password = PasswordField(lazy_gettext("Password"), [Required(lazy_gettext("Enter your password."))])
     code = StringField(
-        lazy_gettext("Code"), [Required(lazy_gettext("Enter the code from your app, or a recovery code."))]
+        lazy_gettext("Code"),
+        [Required(lazy_gettext("Enter the code from your app, or a recovery code.")), CleanText(100)],
     )
-    next = HiddenField()
+    next = HiddenField(validators=[CleanText(2000)])
 
 
 class SetUpForm(BaseForm):
@@ -37,7 +38,7 @@ class SetUpForm(BaseForm):
     )
     code = StringField(
         lazy_gettext("Code from the app"),
-        [Required(lazy_gettext("Enter the six digits that your app shows."))],
+        [Required(lazy_gettext("Enter the six digits that your app shows.")), CleanText(100)],
     )
 
 

@@ -130,7 +130,11 @@ class PartialDateField(Field):
     ) -> None:
         self.process_errors, self.data = [], None
         if formdata is not None and any(f"{self.name}-{part}" in formdata for part in self.typed):
-            self.typed = {part: formdata.get(f"{self.name}-{part}", "").strip() for part in self.typed}
+            # Shown again as it was typed, but for what a page cannot hold.
+            self.typed = {
+                part: formdata.get(f"{self.name}-{part}", "").replace("\x00", "\N{REPLACEMENT CHARACTER}").strip()
+                for part in self.typed
+            }
             try:
                 self.data = self._read()
             except ValueError as error:

@@ -6,9 +6,10 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
 
 from tracker import permissions
 from tracker.errors import NotFound
@@ -44,14 +45,14 @@ class Row:
         """The current finding of a clause, or of the recommendation itself where it has no clauses."""
         return self.findings.get(clause.id if clause else None)
 
-    @property
+    @cached_property
     def grades(self) -> list[Grade | None]:
         """The grade of each clause in order, or the recommendation's own where it has none."""
         clauses: Sequence[Clause | None] = self.recommendation.clauses or [None]
         current = [self.finding(clause) for clause in clauses]
         return [finding.grade if finding else None for finding in current]
 
-    @property
+    @cached_property
     def grade(self) -> Grade | None:
         """The roll-up."""
         return roll_up(self.grades)
@@ -117,12 +118,14 @@ def find_report(session: Session, slug: str) -> Report:
 
 def find_recommendation(session: Session, slug: str, number: str) -> Recommendation:
     """The recommendation at an address, with its report, or NotFound."""
-    report = find_report(session, slug)
     recommendation = (
         None
-        if "\0" in number
+        if "\0" in slug + number
         else session.scalars(
-            select(Recommendation).where(Recommendation.report == report, Recommendation.number == number)
+            select(Recommendation)
+            .join(Recommendation.report)
+            .where(Report.slug == slug, Recommendation.number == number)
+            .options(contains_eager(Recommendation.report))
         ).one_or_none()
     )
     if recommendation is None:

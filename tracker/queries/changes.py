@@ -21,6 +21,8 @@ from tracker.vocabulary import WITHDRAWALS, Direction, EntryKind, Grade, Positio
 W = TypeVar("W", bound=Word)
 
 CORRECTIONS = (EntryKind.EVIDENCE_CORRECTED, EntryKind.REPLY_CORRECTED)
+# Made once: making one takes longer than asking the database with it.
+_WRONG = aliased(Finding)
 
 
 @dataclass(frozen=True)
@@ -257,15 +259,14 @@ def _corrected_findings(session: Session, subjects: set[str]) -> dict[str, tuple
     keys = [subject.removeprefix("finding/") for subject in subjects if subject.startswith("finding/")]
     if not keys:
         return {}
-    wrong = aliased(Finding)
     return {
         f"finding/{key}": (seq, recorded_at)
         for key, seq, recorded_at in session.execute(
-            select(wrong.key, LedgerEntry.seq, LedgerEntry.recorded_at)
-            .join(Finding, Finding.replaces_id == wrong.id)
+            select(_WRONG.key, LedgerEntry.seq, LedgerEntry.recorded_at)
+            .join(Finding, Finding.replaces_id == _WRONG.id)
             .join(LedgerEntry, LedgerEntry.subject == "finding/" + Finding.key)
             .where(
-                wrong.key.in_(keys),
+                _WRONG.key.in_(keys),
                 Finding.state.in_([State.ACCEPTED, State.SUPERSEDED, State.WITHDRAWN]),
                 LedgerEntry.kind == EntryKind.FINDING_CORRECTED,
             )

@@ -226,7 +226,10 @@ def read(session: Session, subscriber: Subscriber, from_seq: int, to_seq: int) -
     known = {
         recommendation.id: recommendation
         for recommendation in session.scalars(
-            select(Recommendation).order_by(Recommendation.report_id, Recommendation.position)
+            select(Recommendation)
+            .where(Recommendation.id.in_({topic.recommendation_id for entry in entries for topic in entry.topics}))
+            .options(selectinload(Recommendation.clauses))
+            .order_by(Recommendation.report_id, Recommendation.position)
         )
     }
     mine = {follow.recommendation_id for follow in subscriber.follows if follow.scope is Scope.RECOMMENDATION}

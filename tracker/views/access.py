@@ -50,6 +50,10 @@ def guard() -> Response | None:
     view: Any = current_app.view_functions.get(request.endpoint or "")
     if view is None:
         return None  # No such route: Flask answers 404.
+    try:
+        request.full_path  # noqa: B018 - what is made of it later must not be met by surprise.
+    except UnicodeDecodeError:
+        abort(400)
     asked = [*(request.view_args or {}).values(), *request.args.values()]
     if any("\x00" in str(value) for value in asked):
         abort(404)  # SQLite would look for it, PostgreSQL would fail: nothing of ours is called so.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
@@ -12,7 +14,7 @@ from tracker.forms.finding import FindingForm, HarmDecisionForm, WithdrawalForm
 from tracker.models import Clause, Finding, Recommendation
 from tracker.queries import queue
 from tracker.services import findings as service
-from tracker.views import access
+from tracker.views import access, attempts
 from tracker.vocabulary import N_, State
 
 blueprint = Blueprint("findings", __name__, url_prefix="/workspace/findings")
@@ -92,47 +94,45 @@ def show(key: str) -> Page:
 @blueprint.post("/<key>/decision")
 @access.reviewers
 def decide(key: str) -> Page:
-    session, finding, form = db.session(), _fetch(key), HarmDecisionForm(request.form)
-    if form.validate():
-        try:
-            if form.decision.data == "approve":
-                entry = service.approve(
-                    session, finding, reviewer=access.viewer(), harm=form.harm(), reason=form.reason.data,
-                    now=clock.now(),
-                )  # fmt: skip
-                notice = gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
-            else:
-                service.send_back(
-                    session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
-                )
-                notice = gettext("Returned to the proposer.")
-            session.commit()
-            current_app.extensions["notify"](notice)
-            return redirect(url_for("workspace.review"), 303)
-        except Invalid as error:
-            session.rollback()
-            form.refuse(error)
-            finding = _fetch(key)
-    return _show_page(finding, form, WithdrawalForm(), 422)
+    finding, form = _fetch(key), HarmDecisionForm(request.form)
+
+    def act() -> Any:
+        if form.decision.data == "approve":
+            entry = service.approve(
+                db.session(),
+                finding,
+                reviewer=access.viewer(),
+                harm=form.harm(),
+                reason=form.reason.data,
+                now=clock.now(),
+            )
+            return gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
+        service.send_back(
+            db.session(), finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+        )
+        return gettext("Returned to the proposer.")
+
+    if form.validate() and (notice := attempts.commit(form, act)):
+        current_app.extensions["notify"](notice)
+        return redirect(url_for("workspace.review"), 303)
+    return _show_page(_fetch(key), form, WithdrawalForm(), 422)
 
 
 @blueprint.post("/<key>/withdrawal")
 @access.reviewers
 def withdraw(key: str) -> Page:
-    session, finding, form = db.session(), _fetch(key), WithdrawalForm(request.form)
-    if form.validate():
-        try:
-            service.withdraw(
-                session, finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
-            )
-            session.commit()
-            current_app.extensions["notify"](gettext("Withdrawn."))
-            return redirect(url_for("findings.show", key=key), 303)
-        except Invalid as error:
-            session.rollback()
-            form.refuse(error)
-            finding = _fetch(key)
-    return _show_page(finding, HarmDecisionForm(), form, 422)
+    finding, form = _fetch(key), WithdrawalForm(request.form)
+
+    def act() -> Any:
+        service.withdraw(
+            db.session(), finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+        )
+        return gettext("Withdrawn.")
+
+    if form.validate() and (notice := attempts.commit(form, act)):
+        current_app.extensions["notify"](notice)
+        return redirect(url_for("findings.show", key=key), 303)
+    return _show_page(_fetch(key), HarmDecisionForm(), form, 422)
 
 
 def _saved(proposals: list[Finding]) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
@@ -13,7 +15,7 @@ from tracker.forms.reply import ReplyForm
 from tracker.models import Reply, Report
 from tracker.queries import queue
 from tracker.services import replies as service
-from tracker.views import access
+from tracker.views import access, attempts
 
 blueprint = Blueprint("replies", __name__, url_prefix="/workspace/replies")
 Page = str | Response | tuple[str, int]
@@ -77,44 +79,38 @@ def show(key: str) -> Page:
 @blueprint.post("/<key>/decision")
 @access.reviewers
 def decide(key: str) -> Page:
-    session, reply, form = db.session(), _fetch(key), DecisionForm(request.form)
-    if form.validate():
-        try:
-            if form.decision.data == "accept":
-                entry = service.accept(session, reply, reviewer=access.viewer(), now=clock.now())
-                notice = gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
-            else:
-                service.send_back(
-                    session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
-                )
-                notice = gettext("Returned to its author.")
-            session.commit()
-            current_app.extensions["notify"](notice)
-            return redirect(url_for("workspace.review"), 303)
-        except Invalid as error:
-            session.rollback()
-            form.refuse(error)
-            reply = _fetch(key)
-    return _show_page(reply, form, WithdrawalForm(), 422)
+    reply, form = _fetch(key), DecisionForm(request.form)
+
+    def act() -> Any:
+        if form.decision.data == "accept":
+            entry = service.accept(db.session(), reply, reviewer=access.viewer(), now=clock.now())
+            return gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
+        service.send_back(
+            db.session(), reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+        )
+        return gettext("Returned to its author.")
+
+    if form.validate() and (notice := attempts.commit(form, act)):
+        current_app.extensions["notify"](notice)
+        return redirect(url_for("workspace.review"), 303)
+    return _show_page(_fetch(key), form, WithdrawalForm(), 422)
 
 
 @blueprint.post("/<key>/withdrawal")
 @access.reviewers
 def withdraw(key: str) -> Page:
-    session, reply, form = db.session(), _fetch(key), WithdrawalForm(request.form)
-    if form.validate():
-        try:
-            service.withdraw(
-                session, reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
-            )
-            session.commit()
-            current_app.extensions["notify"](gettext("Withdrawn."))
-            return redirect(url_for("workspace.page"), 303)
-        except Invalid as error:
-            session.rollback()
-            form.refuse(error)
-            reply = _fetch(key)
-    return _show_page(reply, DecisionForm(), form, 422)
+    reply, form = _fetch(key), WithdrawalForm(request.form)
+
+    def act() -> Any:
+        service.withdraw(
+            db.session(), reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+        )
+        return gettext("Withdrawn.")
+
+    if form.validate() and (notice := attempts.commit(form, act)):
+        current_app.extensions["notify"](notice)
+        return redirect(url_for("workspace.page"), 303)
+    return _show_page(_fetch(key), DecisionForm(), form, 422)
 
 
 def _form(report: Report, reply: Reply | None) -> ReplyForm:
