@@ -80,10 +80,13 @@ def create(folder: Path) -> list[str]:
         _write(folder / "ledger.key", Ed25519PrivateKey.generate().private_bytes_raw())
         made.append("ledger.key")
     if not (folder / "mailer.key").exists():
-        private = X25519PrivateKey.generate()
-        _write(folder / "mailer.key", private.private_bytes_raw())
+        _write(folder / "mailer.key", X25519PrivateKey.generate().private_bytes_raw())
+        made.append("mailer.key")
+    if not (folder / "mailer.pub").exists():
+        # Read again, because another first start may have been quicker with the private half.
+        private = X25519PrivateKey.from_private_bytes(_read(folder / "mailer.key"))
         _write(folder / "mailer.pub", private.public_key().public_bytes_raw())
-        made += ["mailer.key", "mailer.pub"]
+        made.append("mailer.pub")
     return made
 
 
@@ -114,7 +117,7 @@ def problems(folder: Path) -> list[str]:
 
 def _write(path: Path, content: bytes) -> None:
     # Written beside and linked into place, so that a crash leaves no half key and a second start no second key.
-    beside = path.with_suffix(path.suffix + f".{os.getpid()}.new")
+    beside = path.with_suffix(path.suffix + f".{secrets.token_hex(4)}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

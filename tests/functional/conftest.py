@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from flask import Flask
 from justhtml import JustHTML
 from sqlalchemy.orm import Session
@@ -14,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from tests.factories import Factory
 from tracker import clock, create_app, sessions
+from tracker.cli import main
 from tracker.config import Config
 from tracker.models import Account
 from tracker.services import sign_ins
@@ -189,3 +191,18 @@ def rafa(make: Factory) -> Account:
 def fresh(session: Session) -> Session:
     """The test's session, which forgets what it knew before each look."""
     return session
+
+
+@pytest.fixture
+def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`run("ledger", "verify", code=1)`: a command, against the test's database."""
+    monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
+    monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
+    monkeypatch.setenv("TRACKER_DATABASE_URL", config.database_url.get_secret_value())
+
+    def run(*words: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(main, list(words))
+        assert done.exit_code == code, done.output + repr(done.exception)
+        return done
+
+    return run

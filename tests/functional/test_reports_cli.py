@@ -5,33 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tracker.cli import main
-from tracker.config import ROOT, Config
+from tracker.config import ROOT
 from tracker.models import Evidence, LedgerEntry, Report
 
 BUNDLED = ROOT / "config" / "reports" / "ohchr-xuar-2022" / "report.toml"
 GUIDE = (ROOT / "docs" / "report-format.md").read_text(encoding="utf-8")
 EXAMPLE = GUIDE.split("```toml\n")[1].split("```")[0]
-
-
-@pytest.fixture
-def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a command against the test's database."""
-    monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
-    monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
-    monkeypatch.setenv("TRACKER_DATABASE_URL", config.database_url.get_secret_value())
-
-    def run(*words: str, code: int = 0) -> Result:
-        done = CliRunner().invoke(main, list(words))
-        assert done.exit_code == code, done.output + repr(done.exception)
-        return done
-
-    return run
 
 
 def test_a_report_is_loaded_once_and_listed(run: Callable[..., Result], session: Session) -> None:

@@ -223,11 +223,14 @@ def read(session: Session, subscriber: Subscriber, from_seq: int, to_seq: int) -
     if not entries:
         return ()
     reports = {report.id: report for report in session.scalars(select(Report).order_by(Report.id))}
+    touched = select(LedgerTopic.recommendation_id).where(
+        LedgerTopic.seq > from_seq, LedgerTopic.seq <= to_seq
+    )
     known = {
         recommendation.id: recommendation
         for recommendation in session.scalars(
             select(Recommendation)
-            .where(Recommendation.id.in_({topic.recommendation_id for entry in entries for topic in entry.topics}))
+            .where(Recommendation.id.in_(touched))
             .options(selectinload(Recommendation.clauses))
             .order_by(Recommendation.report_id, Recommendation.position)
         )

@@ -123,15 +123,10 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Generator[dict
         "public_key": public_key.hex(),
     }
     size, last = 0, verifier.GENESIS
-    query = select(LedgerEntry).options(joinedload(LedgerEntry.content)).order_by(LedgerEntry.seq)
-    # Closed also when the reader stops early: on PostgreSQL the rows stand in a cursor on the server.
-    with closing(session.scalars(query.execution_options(yield_per=500))) as entries:
-        for entry in entries:
-            line = plain(entry)
-            if entry.content is not None:
-                line |= {"salt": entry.content.salt, "content": entry.content.content}
+    with closing(_entries(session)) as entries:
+        for line in entries:
             yield line
-            size, last = size + 1, entry.hash
+            size, last = size + 1, line["hash"]
     # On PostgreSQL a newer one may be taken while we read: it belongs to the next export.
     for checkpoint in session.scalars(
         select(Checkpoint).where(Checkpoint.size <= size).order_by(Checkpoint.size)
@@ -140,13 +135,32 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Generator[dict
     yield {"type": "end", "size": size, "hash": last}
 
 
+def _entries(session: Session, after: int = 0) -> Generator[dict[str, Any], None, None]:
+    query = select(LedgerEntry).where(LedgerEntry.seq > after).order_by(LedgerEntry.seq)
+    query = query.options(joinedload(LedgerEntry.content)).execution_options(yield_per=500)
+    # Closed also when the reader stops early: on PostgreSQL the rows stand in a cursor on the server.
+    with closing(session.scalars(query)) as entries:
+        for entry in entries:
+            line = plain(entry)
+            if entry.content is not None:
+                line |= {"salt": entry.content.salt, "content": entry.content.content}
+            yield line
+
+
 def public_lines(
-    session: Session, *, origin: str, public_key: bytes
+    session: Session, *, origin: str, public_key: bytes, after: int | None = None
 ) -> Generator[dict[str, Any], None, None]:
-    """The same, to hand out: what was withdrawn keeps its place and its hash, but its words are given no more."""
+    """The same, to hand out: what was withdrawn keeps its place and its hash, but its words are given no more.
+
+    With `after` only the entries that followed that position.
+    """
     withdrawn = set(session.scalars(select(LedgerEntry.subject).where(LedgerEntry.kind.in_(WITHDRAWALS))))
     kinds = {kind.value for kind in WITHDRAWALS}
-    with closing(lines(session, origin=origin, public_key=public_key)) as exported:
+    if after is None:
+        found = lines(session, origin=origin, public_key=public_key)
+    else:
+        found = _entries(session, after)
+    with closing(found) as exported:
         for line in exported:
             if line["type"] == "entry" and line["subject"] in withdrawn and line["kind"] not in kinds:
                 line = {name: value for name, value in line.items() if name not in ("salt", "content")}

@@ -6,11 +6,10 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from flask import Blueprint, Response, current_app, render_template
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from tracker import db, verifier
 from tracker.config import Config
@@ -76,7 +75,7 @@ def entries() -> Response:
     def make() -> ResponseReturnValue:
         # Written to a file first, so that a slow reader holds no connection to the database.
         file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - `_pieces` closes it.
-        for line in _lines(session, after):
+        for line in ledger.public_lines(session, origin=_origin(), public_key=_public_key(), after=after):
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         size = file.tell()
         file.seek(0)
@@ -94,12 +93,6 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     with file:
         while piece := file.read(64 * 1024):
             yield piece
-
-
-def _lines(session: Session, after: int | None) -> Iterator[dict[str, Any]]:
-    for line in ledger.public_lines(session, origin=_origin(), public_key=_public_key()):
-        if after is None or (line["type"] == "entry" and line["seq"] > after):
-            yield line
 
 
 @blueprint.get("/ledger/verifier.py")
