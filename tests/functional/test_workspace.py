@@ -371,6 +371,19 @@ def test_withdrawn_evidence_disappears_from_every_public_page(
     assert piece.title not in client.http.get("/changes.atom").get_data(as_text=True)
 
 
+def test_a_finding_that_rests_on_withdrawn_evidence_is_shown_to_the_team(
+    session: Session, proposal: Finding, mona: Account, rafa: Account, as_somebody: As
+) -> None:
+    reviewer, piece = as_somebody(rafa), one(session, Evidence)
+    reviewer.send(f"/workspace/findings/{proposal.key}", {"decision": "approve", **NO_HARM})
+    assert "Findings that rest on it" in reviewer.get(f"/workspace/evidence/{piece.key}").text
+    assert "Resting on withdrawn evidence 0" in as_somebody(mona).get("/workspace").text
+
+    reviewer.send(f"/workspace/evidence/{piece.key}", {"reason": "A forgery."})
+
+    assert "Resting on withdrawn evidence 1" in as_somebody(mona).get("/workspace").text
+
+
 def test_restricted_evidence_is_the_same_404_for_those_who_are_not_named(
     session: Session, first: Recommendation, mona: Account, rafa: Account, make: Factory, as_somebody: As
 ) -> None:

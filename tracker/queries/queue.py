@@ -197,6 +197,22 @@ def reviews_due(session: Session, *, months: int, today: dt.date) -> list[Due]:
     return sorted(found, key=lambda due: due.due_on)
 
 
+def shaken(session: Session) -> Sequence[Finding]:
+    """Findings that stand and cite evidence which was withdrawn since."""
+    gone = select(Citation.finding_id).join(Evidence).where(Evidence.state == State.WITHDRAWN)
+    return session.scalars(
+        _findings().where(Finding.state == State.ACCEPTED, Finding.id.in_(gone)).order_by(Finding.id)
+    ).all()
+
+
+def resting_on(session: Session, evidence_id: int) -> Sequence[Finding]:
+    """Findings that stand and cite this piece: what a withdrawal would shake."""
+    cites = select(Citation.finding_id).where(Citation.evidence_id == evidence_id)
+    return session.scalars(
+        _findings().where(Finding.state == State.ACCEPTED, Finding.id.in_(cites)).order_by(Finding.id)
+    ).all()
+
+
 def _evidence(session: Session, viewer: Account, *conditions: object) -> list[Evidence | Finding | Reply]:
     return list(
         session.scalars(

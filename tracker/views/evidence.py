@@ -169,6 +169,7 @@ def _show_page(evidence: Evidence, form: DecisionForm, withdrawal: WithdrawalFor
         evidence=evidence,
         form=form,
         withdrawal=withdrawal,
+        resting=queue.resting_on(db.session(), evidence.id),
         activities=queue.activities(db.session(), service.subject(evidence)),
     )
     return page if status == 200 else (page, status)

@@ -19,6 +19,7 @@ def page() -> str:
     return render_template(
         "workspace/page.html",
         queue=queue.queue(session, access.viewer()),
+        shaken=queue.shaken(session),
         due=queue.reviews_due(session, months=months, today=now.date()),
     )
 
