@@ -7,6 +7,7 @@ An unknown key or a value of the wrong type stops the start with a sentence. No 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -112,10 +114,12 @@ def make(values: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         raise ConfigError(
             " ".join(
-                f"Setting {'.'.join(str(part) for part in item['loc'])}: {item['msg']}."
+                f"Setting {'.'.join(str(part) for part in item['loc'])}: {_plain(item)}."
                 for item in error.errors()
             )
         ) from None
+    if config.base_url and not _is_web_address(config.base_url):
+        raise ConfigError("Setting base_url: write an address like https://tracker.example.org, or none.")
     secret = config.secret_key.get_secret_value()
     if secret and len(secret) < 32:
         raise ConfigError(
@@ -132,10 +136,28 @@ def make(values: Mapping[str, Any]) -> Config:
     return config
 
 
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    # Links in mails, and so the header for leaving, begin with it.
+    return good and re.fullmatch(r"[!-~]+", url) is not None and not (parts.query or parts.fragment)
+
+
+def _plain(item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        return "this is not a setting of the tracker; config/default.toml has the names"
+    return item["msg"]
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"The settings file {path} does not exist.") from None
+    except OSError as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The settings file {path} cannot be read: {error}.") from None

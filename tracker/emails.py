@@ -99,7 +99,10 @@ def rhythm_words(rhythm: Rhythm) -> str:
     if rhythm.frequency is Frequency.WEEKLY:
         day = get_day_names("wide", locale=get_locale())[rhythm.weekday]
         return str(gettext("every %(weekday)s at %(hour)s (%(zone)s)", weekday=day, hour=hour, zone=zone))
-    text = gettext("on day %(day)s of every month, or its last day, at %(hour)s (%(zone)s)", day=rhythm.month_day, hour=hour, zone=zone)  # fmt: skip
+    if rhythm.month_day > 28:
+        text = gettext("on day %(day)s of every month, or its last day, at %(hour)s (%(zone)s)", day=rhythm.month_day, hour=hour, zone=zone)  # fmt: skip
+    else:
+        text = gettext("on day %(day)s of every month at %(hour)s (%(zone)s)", day=rhythm.month_day, hour=hour, zone=zone)  # fmt: skip
     return str(text)
 
 
@@ -224,9 +227,9 @@ def grade_words(grade: Grade | None) -> str:
 
 
 def two_sentences(value: object) -> str:
-    """The first two sentences of what somebody wrote, in one line, never longer than a short paragraph."""
+    """The first two sentences of what somebody wrote, in one line, never longer than a short paragraph. "…": it goes on."""
     sentences = _SENTENCE.split(_line(value, 100_000))
-    return _line(" ".join(sentences[:2]), 420)
+    return _line(" ".join(sentences[:2]) + (" …" if len(sentences) > 2 else ""), 420)
 
 
 def _line(value: object, most: int) -> str:

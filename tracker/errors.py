@@ -6,6 +6,8 @@ The sentence is an English msgid with `%(name)s` places; the entry point transla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TrackerError(Exception):
     """Parent of all. `message` is the untranslated sentence, `values` fill its places, `status` is for HTTP."""
@@ -51,13 +53,24 @@ class Stale(Conflict):
 
 
 class Invalid(TrackerError):
-    """What was entered breaks a rule. `field` names the form field, if there is one."""
+    """What was entered breaks a rule. `field` names the form field, if there is one.
+
+    `others` are the further mistakes of the same form, so that nobody has to find them one by one.
+    """
 
     status = 422
 
     def __init__(self, message: str, field: str | None = None, **values: object) -> None:
         self.field = field
+        self.others: list[Invalid] = []
         super().__init__(message, **values)
+
+
+def raise_all(mistakes: Sequence[Invalid]) -> None:
+    """Raise the first mistake with the others in its train; nothing if there is none."""
+    if mistakes:
+        first, *first.others = mistakes
+        raise first
 
 
 class InvalidFile(Invalid):

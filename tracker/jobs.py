@@ -118,11 +118,15 @@ def _send(
             session, delivery, keys=keys, compose=_compose(config, now), now=now
         ):
             return "not wanted any more"
+        taken_back = digests.taken_back(session, delivery)
         recipient = subscriptions.address(delivery.subscriber, keys)
         message = keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id))
 
     def before_end() -> bool:
         with _transaction(engine) as session:
+            # Withdrawn while it was on its way: no dot, and when the lease ends it is composed again.
+            if digests.taken_back(session, delivery) != taken_back:
+                return False
             return deliveries.data_sent(session, delivery, now=now)
 
     try:

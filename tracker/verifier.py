@@ -161,7 +161,10 @@ def check(
         yield f"Entry {expected} is missing: the file says that it holds {end.get('size')} entries and ends otherwise."
         return
     trusted = key if key is not None else bytes.fromhex(str(header.get("public_key", "")))
-    for note in (*published, *notes):
+    signed = [*published, *notes]
+    if key is not None and not signed:
+        yield "There is no checkpoint, so nothing here is signed by the key that you trust."
+    for note in signed:
         yield from _note_problems(note, roots, trusted)
 
 
@@ -178,7 +181,7 @@ def _entry_problem(entry: dict[str, Any], expected: int, previous: str) -> str |
             promised = json.loads(entry["payload"]).get("content")
             if promised != commitment(entry["salt"], entry["content"]):
                 return f"Entry {seq} was altered: the published words do not match what the entry promised."
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         return f"Entry {expected} cannot be read: {error!r}."
     return None
 

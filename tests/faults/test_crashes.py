@@ -228,3 +228,36 @@ def test_who_leaves_between_claim_and_sending_gets_nothing(
     jobs.tick(app, SEVEN)
 
     assert (inbox.mails, delivery(session).state) == ([], DeliveryState.CANCELLED)
+
+
+def test_what_is_withdrawn_while_a_mail_is_being_sent_does_not_go_out(
+    app: Flask, inbox: Inbox, session: Session, make: Factory, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.mail import Events
+    from tracker.mailer import Relay
+    from tracker.models import Report
+    from tracker.vocabulary import EntryKind
+
+    report = session.scalars(select(Report)).one()
+    events = Events(session, report, now)
+    events.evidence(7, title="A name that nobody may read")
+    session.rollback()
+    send = Relay.send
+
+    def withdraw_then_end(self: Relay, recipient: str, name: str, message: bytes, before_end: Callable[[], bool]) -> str:
+        def late() -> bool:
+            monkeypatch.setattr(Relay, "send", send)
+            events.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/7")
+            session.rollback()
+            return before_end()
+
+        return send(self, recipient, name, message, late)
+
+    monkeypatch.setattr(Relay, "send", withdraw_then_end)
+    assert jobs.tick(app, SEVEN)["taken over"] == 1
+    assert inbox.mails == []
+    jobs.tick(app, AFTER_LEASE)
+
+    [(_, message)] = inbox.mails
+    assert "A name" not in str(read(message))
+    assert delivery(session).state is DeliveryState.SENT

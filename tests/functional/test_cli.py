@@ -62,8 +62,13 @@ def test_help_names_every_command_and_loads_none_of_them() -> None:
     [
         (["nonsense"], "No such command"),
         (["accounts", "add", "x@arvenia.example"], "Missing option '--role'"),
-        (["ledger", "verify", "no-such-file.jsonl"], "cannot be read as a ledger"),
-        (["ledger", "verify", "--key", "zz"], "cannot be read"),
+        (
+            ["ledger", "verify", "no-such-file.jsonl"],
+            "no-such-file.jsonl cannot be read: No such file or directory.",
+        ),
+        (["ledger", "verify", "pyproject.toml"], "pyproject.toml cannot be read as a ledger"),
+        (["ledger", "verify", "--key", "zz"], "the key hexadecimal digits"),
+        (["ledger", "verify", "--checkpoint", "none.txt"], "The checkpoint none.txt cannot be read"),
         (["reports", "load", "no-such-file.toml"], "no-such-file.toml"),
         (["digests", "due", "--now", "yesterday"], "yesterday"),
         (["web", "--port", "99999"], "99999"),

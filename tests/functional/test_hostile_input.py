@@ -79,7 +79,10 @@ def test_every_field_of_every_form_takes_anything_and_answers_with_a_page(
         for name in [*names, "decision", "targets", "evidence_ids", "act", "version", "visibility", "role"]:
             if name == "form_token":
                 continue
-            data = {key: old for key, old in form["fields"] if key != name} | {"decision": "maybe", "reason": ""}
+            data = {key: old for key, old in form["fields"] if key != name} | {
+                "decision": "maybe",
+                "reason": "",
+            }
             data.pop(name, None)
             body = f"{urlencode(data)}&{name}={quote_plus(value)}"
             response = who.http.post(

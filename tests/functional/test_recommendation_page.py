@@ -120,7 +120,8 @@ def test_a_withdrawn_finding_leaves_its_reason_and_no_words(client: Client, reco
     assert "Unspeakable" not in text
     assert "Finding withdrawn E Contrary action changed to – Not yet assessed It rested on a mistake." in text
     assert "Withdrawn since Withdrawn on 27 Sep 2026. What it said is no longer shown." in text
-    assert "No finding has been made." in text
+    assert "Our finding was withdrawn: the reason stands in the history below." in text
+    assert "No finding has been made." not in text
 
 
 def test_withdrawn_evidence_keeps_a_page_without_its_words(client: Client, record: Record) -> None:

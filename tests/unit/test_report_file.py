@@ -352,7 +352,7 @@ def test_only_files_are_read_and_only_of_a_sensible_size(tmp_path: Path) -> None
 
     for path, problem in [
         (tmp_path / "none.toml", "none.toml: there is no such file."),
-        (tmp_path, f"{tmp_path.name}: there is no such file."),
+        (tmp_path, f"{tmp_path.name}: is a folder. Name the report file in it, such as report.toml."),
         (Path("/dev/zero"), "zero: there is no such file."),
         (tmp_path / "big.toml", "big.toml: has more than 20 MB."),
     ]:

@@ -283,6 +283,7 @@ def test_the_ledger_proves_which_words_were_entered(load: Any, session: Session)
     assert words is not None
     assert words["recommendations"][0]["clauses"][1] == {
         "label": "b",
+        "title": "Publish",
         "text": "publish the number of persons released",
     }
 

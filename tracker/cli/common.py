@@ -51,13 +51,13 @@ def open_tracker() -> Iterator[Tracker]:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """What the tracker refuses, or a database that does not answer, is one line on stderr and exit code 1."""
-    from sqlalchemy.exc import OperationalError, ProgrammingError
+    from sqlalchemy.exc import DatabaseError
 
     try:
         yield
     except TrackerError as error:
         _fail(str(error), error.problems if isinstance(error, InvalidFile) else [])
-    except (OperationalError, ProgrammingError) as error:
+    except DatabaseError as error:
         # The statement's values may hold somebody's words, so only the database's own first line is shown.
         reason = str(error.orig).splitlines()[0] if error.orig is not None else "no answer"
         _fail(f"The database cannot be used ({reason}). Run `tracker init`; `tracker doctor` says more.", [])

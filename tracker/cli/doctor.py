@@ -88,7 +88,8 @@ def _database(settings: Config) -> Iterator[str]:
                 yield "The scheduler's heartbeat lies in the future: this machine's clock was set back. Check the clock."
             yield from _ledger(settings, session)
     except SQLAlchemyError as error:
-        yield f"The database cannot be used: {type(error).__name__}. Check database_url and that the server runs."
+        reason = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
+        yield f"The database cannot be used: {reason}. Check database_url, and that the server runs or the file is whole."
     finally:
         engine.dispose()
 
@@ -127,4 +128,5 @@ def _mail(settings: Config) -> Iterator[str]:
             if parts.scheme == "smtp" and not loopback and not server.has_extn("starttls"):
                 yield "The mail server does not offer STARTTLS. The tracker sends nothing without it."
     except (TimeoutError, OSError, smtplib.SMTPException) as error:
-        yield f"The mail server cannot be reached: {type(error).__name__}. Check smtp_url."
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        yield f"The mail server cannot be reached: {reason}. Check smtp_url."

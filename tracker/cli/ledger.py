@@ -38,12 +38,18 @@ def verify(file: Path | None, checkpoints: tuple[Path, ...], key: str | None) ->
         try:
             notes = [path.read_text(encoding="utf-8") for path in checkpoints]
             trusted = bytes.fromhex(key) if key else None
-        except (OSError, ValueError) as error:
-            raise TrackerError(f"The checkpoint or key cannot be read: {error}") from None
+        except OSError as error:
+            raise TrackerError(f"The checkpoint {error.filename} cannot be read: {error.strerror}.") from None
+        except ValueError:
+            raise TrackerError(
+                "The checkpoint must be plain text, and the key hexadecimal digits, as the page /ledger shows them."
+            ) from None
         if file is not None:
             try:
                 problems = list(verifier.check(verifier.read(str(file)), notes, trusted))
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                raise TrackerError(f"{file} cannot be read: {error.strerror}.") from None
+            except ValueError as error:
                 raise TrackerError(f"{file} cannot be read as a ledger: {error}") from None
         else:
             problems = _live(notes, trusted)

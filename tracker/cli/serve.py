@@ -134,5 +134,5 @@ def _check_port(settings: Config) -> None:
             "Cannot listen on %(host)s port %(port)s (%(reason)s). Set another with TRACKER_PORT or --port.",
             host=settings.host,
             port=settings.port,
-            reason=error.strerror,
+            reason=os.strerror(error.errno) if error.errno else error,
         ) from None

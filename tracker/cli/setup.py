@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tracker.cli import common
+from tracker.errors import ConfigError
 
 
 @click.command()
@@ -21,8 +22,15 @@ def prepare() -> None:
 
     settings = config.load()
     logs.init(settings.log_level)
-    settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = keyring.create(settings.keys_path)
+    try:
+        settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = keyring.create(settings.keys_path)
+    except OSError as error:
+        raise ConfigError(
+            "Nothing can be written to %(path)s (%(reason)s). Choose another folder with TRACKER_DATA_DIR.",
+            path=settings.data_path,
+            reason=error.strerror,
+        ) from None
     if made:
         click.echo(
             f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups."

@@ -13,7 +13,7 @@ from wtforms.fields import SelectChoice
 from wtforms.fields.choices import Choice
 from wtforms.validators import InputRequired, ValidationError
 
-from tracker import text
+from tracker import clock, text
 from tracker.errors import Invalid, TrackerError
 from tracker.vocabulary import N_, Precision, Word
 
@@ -66,12 +66,13 @@ class BaseForm(Form):
         return found
 
     def refuse(self, error: Invalid) -> None:
-        """Show a service's refusal at the field it names, or above the form."""
-        if error.field and error.field in self._fields:
-            field = self._fields[error.field]
-            field.errors = [*field.errors, say(error)]
-        else:
-            self.form_errors.append(say(error))
+        """Show a service's refusals at the fields they name, or above the form."""
+        for one in (error, *error.others):
+            if one.field and one.field in self._fields:
+                field = self._fields[one.field]
+                field.errors = [*field.errors, say(one)]
+            else:
+                self.form_errors.append(say(one))
 
 
 def choices(words: Iterable[Word], empty: str | None = None) -> list[SelectChoice]:
@@ -132,7 +133,9 @@ class PartialDateField(Field):
         if formdata is not None and any(f"{self.name}-{part}" in formdata for part in self.typed):
             # Shown again as it was typed, but for what a page cannot hold.
             self.typed = {
-                part: formdata.get(f"{self.name}-{part}", "").replace("\x00", "\N{REPLACEMENT CHARACTER}").strip()
+                part: formdata.get(f"{self.name}-{part}", "")
+                .replace("\x00", "\N{REPLACEMENT CHARACTER}")
+                .strip()
                 for part in self.typed
             }
             try:
@@ -176,6 +179,16 @@ class PartialDateField(Field):
                     year=year,
                 )
             ) from None
+        # People east of here may have the next day already.
+        if found > clock.now().date() + dt.timedelta(days=1):
+            raise ValueError(gettext("This date lies in the future. Check the year."))
+        if self.typed["about"] and not day:
+            raise ValueError(
+                gettext(
+                    "An approximate date needs a day. If only the month or the year is known, clear the box: the date "
+                    "is shown as exactly as you know it."
+                )
+            )
         if self.typed["about"]:
             return found, Precision.ABOUT
         return found, Precision.DAY if day else Precision.MONTH if month else Precision.YEAR
@@ -192,7 +205,13 @@ class DayField(PartialDateField):
 
 
 class VersionField(IntegerField):
-    """The hidden version of the row that was opened, so that a stale save is noticed."""
+    """The hidden version of the row that was opened, so that a stale save or decision is noticed."""
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        """What is no version at all is a stale one: 0."""
+        super().process_formdata(valuelist)
+        if self.data is None or not 0 <= self.data < 2**31:
+            self.data = 0
 
 
 __all__ = [

@@ -88,6 +88,7 @@ def _answers() -> list[SelectChoice]:
 class DecisionForm(BaseForm):
     """Accept or return, with a reason. For evidence and replies."""
 
+    version = VersionField()
     decision = RadioField(
         lazy_gettext("Your decision"),
         [Required(lazy_gettext("Choose whether you accept or return it."))],
@@ -97,6 +98,11 @@ class DecisionForm(BaseForm):
         ],
     )
     reason = TextAreaField(lazy_gettext("Reasons"), [CleanText(2000, lines=True)])
+
+    @property
+    def seen(self) -> int:
+        """The version that stood on the page with the form; 0, which no row ever has, where none came with it."""
+        return self.version.data or 0
 
 
 class HarmDecisionForm(DecisionForm):

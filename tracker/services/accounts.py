@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import count
 
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
@@ -62,7 +63,7 @@ def invite(
 ) -> tuple[Account, str]:
     """Make an account and the token of its one-time link. `by` None is the operator, from the command line."""
     address = valid_email(email)
-    name = text.clean(name, field="name", lines=False) or role.label
+    name = text.clean(name, field="name", lines=False) or _working_name(session, role)
     if len(name) > 80:
         raise Invalid(N_("Shorten the name to 80 characters."), "name")
     if by_email(session, address) is not None:
@@ -81,6 +82,12 @@ def first_link(session: Session, *, now: dt.datetime, hours: int) -> str | None:
         people[0] if people else _new_account(session, FIRST_ADMIN, "Admin", Role.ADMIN, by=None, now=now)
     )
     return _new_link(session, account, now=now, hours=hours)
+
+
+def _working_name(session: Session, role: Role) -> str:
+    """ "Monitor 7": a name for somebody without one, that no colleague has, so that nobody is taken for another."""
+    taken = {account.name for account in everybody(session)}
+    return next(name for number in count(1) if (name := f"{role.label} {number}") not in taken)
 
 
 def _new_account(

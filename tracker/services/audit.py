@@ -2,54 +2,80 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, joinedload, selectinload
 
-from tracker.models import Bearing, Citation, Evidence, Finding, LedgerEntry, Reply, ReplyTarget
-from tracker.services import evidence, findings, ledger, replies
-from tracker.vocabulary import WITHDRAWALS, State
+from tracker import permissions
+from tracker.models import (
+    Bearing,
+    Citation,
+    Evidence,
+    Finding,
+    LedgerEntry,
+    LedgerTopic,
+    Recommendation,
+    Reply,
+    ReplyTarget,
+    Report,
+)
+from tracker.services import evidence, findings, ledger, replies, reports
+from tracker.vocabulary import WITHDRAWALS, EntryKind, State, Visibility
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One published thing as its rows have it: what its newest entry says, if nobody touched them."""
+
+    subject: str
+    seq: int | None  # The entry that the row points to. Reports point to none.
+    withdrawn: bool
+    facts: Facts
+    words: Facts
+    hour: dt.datetime | None = None  # The hour in which it was published, where the row has one of its own.
 
 
 def problems(session: Session) -> Iterator[str]:
-    """One sentence for each published thing whose row differs from its newest ledger entry, or lacks one."""
+    """One sentence for each published thing whose rows differ from its newest ledger entry, or that lacks one."""
     newest = _newest(session)
     seen: set[str] = set()
-    for subject, row, facts, words in _published(session):
-        seen.add(subject)
-        entry = newest.get(subject)
+    for shown in (*_reports(session), *_evidence(session), *_findings(session), *_replies(session)):
+        seen.add(shown.subject)
+        entry = newest.get(shown.subject)
         if entry is None:
-            yield f"{subject} is shown in public and has no ledger entry."
-            continue
-        withdrawn = row.state is State.WITHDRAWN
-        if withdrawn != (entry.kind in WITHDRAWALS):
-            yield f"{subject}: entry {entry.seq} and the database disagree about its withdrawal."
-        elif row.ledger_seq != entry.seq:
-            yield f"{subject}: the database points to entry {row.ledger_seq}, its newest entry is {entry.seq}."
-        elif not withdrawn:
-            yield from _differences(subject, entry, facts, words)
+            yield f"{shown.subject} is shown in public and has no ledger entry."
+        elif shown.withdrawn != (entry.kind in WITHDRAWALS):
+            yield f"{shown.subject}: entry {entry.seq} and the database disagree about its withdrawal."
+        elif shown.seq not in (None, entry.seq):
+            yield f"{shown.subject}: the database points to entry {shown.seq}, its newest entry is {entry.seq}."
+        elif shown.hour not in (None, entry.recorded_at):
+            yield f"{shown.subject} was changed in the database: its day differs from entry {entry.seq}."
+        else:
+            yield from _difference(shown, entry)
     for subject, entry in newest.items():
-        if subject.split("/")[0] in ("evidence", "finding", "reply") and subject not in seen:
+        if subject not in seen:
             yield f"{subject}: entry {entry.seq} published it, and it is gone from the database."
+    yield from _misfiled(session)
 
 
-def _differences(
-    subject: str, entry: LedgerEntry, facts: dict[str, Any], words: dict[str, Any]
-) -> Iterator[str]:
-    recorded = ledger.facts_of(entry)
-    for name, value in facts.items():
-        if recorded.get(name) != value:
-            yield f"{subject} was changed in the database: “{name}” differs from entry {entry.seq}."
-            return
-    published = ledger.content_of(entry)
-    if published is None:
-        return  # Erased; nothing to compare with.
-    for name, value in words.items():
-        if published.get(name) != value:
-            yield f"{subject} was changed in the database: “{name}” differs from entry {entry.seq}."
-            return
+def _difference(shown: Shown, entry: LedgerEntry) -> Iterator[str]:
+    recorded, published = ledger.facts_of(entry), ledger.content_of(entry)
+    pairs = [(recorded, shown.facts)]
+    if published is not None:  # Erased words are nothing to compare with.
+        pairs.append((published, shown.words))
+    for then, now in pairs:
+        for name, value in now.items():
+            if then.get(name) != value:
+                yield f"{shown.subject} was changed in the database: “{name}” differs from entry {entry.seq}."
+                return
 
 
 def _newest(session: Session) -> dict[str, LedgerEntry]:
@@ -58,39 +84,111 @@ def _newest(session: Session) -> dict[str, LedgerEntry]:
     return {entry.subject: entry for entry in session.scalars(query)}
 
 
-def _published(
-    session: Session,
-) -> Iterator[tuple[str, Evidence | Finding | Reply, dict[str, Any], dict[str, Any]]]:
+def _reports(session: Session) -> Iterator[Shown]:
+    entered = select(Report).options(
+        selectinload(Report.addressees),
+        selectinload(Report.recommendations).joinedload(Recommendation.addressee),
+        selectinload(Report.recommendations).selectinload(Recommendation.clauses),
+    )
+    for report in session.scalars(entered.order_by(Report.id)):
+        yield Shown(reports.subject(report), None, False, {"report": report.slug}, reports.content(report))
+
+
+def _evidence(session: Session) -> Iterator[Shown]:
     pieces = (
         select(Evidence)
-        .where(Evidence.number.is_not(None))
+        .where(or_(Evidence.number.is_not(None), permissions.PUBLIC_EVIDENCE))
         .options(
             selectinload(Evidence.links),
-            selectinload(Evidence.bearings).joinedload(Bearing.recommendation),
+            selectinload(Evidence.bearings)
+            .joinedload(Bearing.recommendation)
+            .joinedload(Recommendation.report),
             selectinload(Evidence.bearings).joinedload(Bearing.clause),
         )
-        .order_by(Evidence.number)
     )
-    for piece in session.scalars(pieces):
-        yield f"evidence/{piece.number}", piece, evidence.facts(piece), evidence.content(piece)
-    published = [State.ACCEPTED, State.SUPERSEDED, State.WITHDRAWN]
+    for row in session.scalars(pieces.order_by(Evidence.id)):
+        facts = {**evidence.facts(row), **_place(*(item.recommendation for item in row.bearings))}
+        if (row.state, row.visibility) != (State.ACCEPTED, Visibility.PUBLIC):
+            facts["visibility"] = (
+                row.visibility.value
+            )  # Hidden from the pages, and the ledger knows nothing of it.
+        yield _shown(row, f"evidence/{row.number}", facts, evidence.content(row))
+
+
+def _findings(session: Session) -> Iterator[Shown]:
     made = (
         select(Finding)
-        .where(Finding.state.in_(published))
-        .options(selectinload(Finding.clause), selectinload(Finding.citations).joinedload(Citation.evidence))
-        .order_by(Finding.id)
+        .where(Finding.state.in_([State.ACCEPTED, State.SUPERSEDED, State.WITHDRAWN]))
+        .options(
+            joinedload(Finding.recommendation).joinedload(Recommendation.report),
+            joinedload(Finding.clause),
+            joinedload(Finding.replaces),
+            selectinload(Finding.citations).joinedload(Citation.evidence),
+        )
     )
-    for finding in session.scalars(made):
-        yield findings.subject(finding), finding, findings.facts(finding), findings.content(finding)
+    replaced = _replaced(session)
+    for row in session.scalars(made.order_by(Finding.id)):
+        facts = {**findings.facts(row), **_place(row.recommendation)}
+        if (row.state is State.SUPERSEDED) != (row.key in replaced):
+            facts["state"] = row.state.value  # It stands, or stands no more, without an entry that says so.
+        yield _shown(row, findings.subject(row), facts, findings.content(row))
+
+
+def _replies(session: Session) -> Iterator[Shown]:
     given = (
         select(Reply)
-        .where(Reply.state.in_(published))
+        .where(Reply.state.in_([State.ACCEPTED, State.WITHDRAWN]))
         .options(
             selectinload(Reply.quotations),
-            selectinload(Reply.evidence),
-            selectinload(Reply.targets).joinedload(ReplyTarget.recommendation),
+            joinedload(Reply.evidence),
+            joinedload(Reply.report),
+            selectinload(Reply.targets)
+            .joinedload(ReplyTarget.recommendation)
+            .joinedload(Recommendation.report),
         )
-        .order_by(Reply.id)
     )
-    for reply in session.scalars(given):
-        yield replies.subject(reply), reply, replies.facts(reply), replies.content(reply)
+    for row in session.scalars(given.order_by(Reply.id)):
+        place = _place(*(target.recommendation for target in row.targets), report=row.report)
+        yield _shown(row, replies.subject(row), {**replies.facts(row), **place}, replies.content(row))
+
+
+def _shown(row: Evidence | Finding | Reply, subject: str, facts: Facts, words: Facts) -> Shown:
+    if row.state is State.WITHDRAWN:
+        return Shown(subject, row.ledger_seq, True, {}, {"reason": row.withdrawal_reason})
+    approved_at = row.approved_at if isinstance(row, Finding) else None
+    hour = approved_at and approved_at.replace(minute=0, second=0, microsecond=0)
+    return Shown(subject, row.ledger_seq, False, facts, words, hour)
+
+
+def _place(*recommendations: Recommendation, report: Report | None = None) -> Facts:
+    """What it is about, as `ledger.append` records it."""
+    reports_of = {recommendation.report.slug for recommendation in recommendations}
+    return {
+        "report": ", ".join(sorted(reports_of | ({report.slug} if report else set()))),
+        "recommendations": sorted({recommendation.number for recommendation in recommendations}),
+    }
+
+
+def _replaced(session: Session) -> set[str]:
+    """The keys of the findings that a newer one took the place of."""
+    kinds = (EntryKind.FINDING_PUBLISHED, EntryKind.FINDING_CORRECTED)
+    payloads = session.scalars(select(LedgerEntry.payload).where(LedgerEntry.kind.in_(kinds)))
+    return {key for payload in payloads if (key := json.loads(payload).get("replaces"))}
+
+
+def _misfiled(session: Session) -> Iterator[str]:
+    """The table by which feeds and digests find entries must say of each what the entry itself says."""
+    filed: dict[int, set[tuple[str, str | None]]] = defaultdict(set)
+    topics = (
+        select(LedgerTopic.seq, Report.slug, Recommendation.number)
+        .join(Report, Report.id == LedgerTopic.report_id)
+        .outerjoin(Recommendation, Recommendation.id == LedgerTopic.recommendation_id)
+    )
+    for seq, slug, number in session.execute(topics):
+        filed[seq].add((slug, number))
+    for seq, payload in session.execute(
+        select(LedgerEntry.seq, LedgerEntry.payload).order_by(LedgerEntry.seq)
+    ):
+        facts = json.loads(payload)
+        if filed[seq] != {(facts["report"], number) for number in facts["recommendations"] or [None]}:
+            yield f"Entry {seq} is filed under something else than it is about."

@@ -178,20 +178,12 @@ def refresh(
     compose: Callable[[Letter], Mail],
     now: dt.datetime,
 ) -> bool:
-    """Compose a claimed digest again if something in it was withdrawn since. False: nothing is left to tell.
+    """Compose a claimed digest again if something in it was withdrawn or erased since. False: nothing is left to tell.
 
-    Not once its bytes may have reached somebody: a second copy must be the same as the first.
+    Also where its first copy may have arrived: two copies are the same but for what must not be told again.
     """
     digest = delivery.digest
-    if digest is None or delivery.ambiguous:
-        return True
-    told = select(LedgerEntry.subject).where(
-        LedgerEntry.seq > digest.from_seq, LedgerEntry.seq <= digest.to_seq
-    )
-    outdated = select(LedgerEntry.seq).where(
-        LedgerEntry.seq > digest.to_seq, LedgerEntry.kind.in_(WITHDRAWN), LedgerEntry.subject.in_(told)
-    )
-    if session.scalars(outdated.limit(1)).first() is None:
+    if digest is None or taken_back(session, delivery) == (0, 0):
         return True
     parts = read(session, delivery.subscriber, digest.from_seq, digest.to_seq)
     digest.changes = sum(1 for part in parts for _ in part.changes())
@@ -202,6 +194,21 @@ def refresh(
         delivery.state, delivery.done_at, delivery.message_sealed = DeliveryState.CANCELLED, now, None
     session.flush()
     return bool(digest.changes)
+
+
+def taken_back(session: Session, delivery: Delivery) -> tuple[int, int]:
+    """The newest withdrawal of something that this digest was to tell, 0 for none; and how many entries were erased."""
+    digest = delivery.digest
+    if digest is None:
+        return 0, 0
+    told = LedgerEntry.seq.between(digest.from_seq + 1, digest.to_seq)
+    withdrawn = select(func.max(LedgerEntry.seq)).where(
+        LedgerEntry.seq > digest.to_seq,
+        LedgerEntry.kind.in_(WITHDRAWN),
+        LedgerEntry.subject.in_(select(LedgerEntry.subject).where(told)),
+    )
+    erased = select(func.count()).select_from(LedgerEntry).where(told, ~LedgerEntry.content.has())
+    return session.scalar(withdrawn) or 0, session.scalar(erased) or 0
 
 
 def read(session: Session, subscriber: Subscriber, from_seq: int, to_seq: int) -> tuple[Part, ...]:

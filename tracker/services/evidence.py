@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tracker import permissions
-from tracker.errors import Invalid, NotAllowed
+from tracker.errors import Invalid, NotAllowed, raise_all
 from tracker.models import (
     Account,
     Bearing,
@@ -107,23 +107,33 @@ def submit(session: Session, evidence: Evidence, *, author: Account, now: dt.dat
 
 
 def accept(
-    session: Session, evidence: Evidence, *, reviewer: Account, now: dt.datetime
+    session: Session, evidence: Evidence, *, reviewer: Account, seen: int | None = None, now: dt.datetime
 ) -> LedgerEntry | None:
-    """Take it as good. Public evidence is published at once; the rest is kept for those who may see it."""
+    """Take it as good. Public evidence is published at once; the rest is kept for those who may see it.
+
+    `seen` is the version that the reviewer looked at; Conflict if it is another one by now.
+    """
     _check_reviewer(reviewer, evidence)
-    states.move(session, evidence, State.ACCEPTED, reviewed_by_id=reviewer.id, reviewed_at=now)
+    ledger.lock(session)
+    states.move(session, evidence, State.ACCEPTED, seen=seen, reviewed_by_id=reviewer.id, reviewed_at=now)
     activity.record(session, reviewer, "evidence-accepted", subject(evidence), now=now)
     return publish(session, evidence, now=now) if evidence.visibility is Visibility.PUBLIC else None
 
 
 def send_back(
-    session: Session, evidence: Evidence, *, reviewer: Account, reason: str, now: dt.datetime
+    session: Session,
+    evidence: Evidence,
+    *,
+    reviewer: Account,
+    reason: str,
+    seen: int | None = None,
+    now: dt.datetime,
 ) -> None:
     """Return it to its author with a reason, which only the team sees."""
     _check_reviewer(reviewer, evidence)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, evidence, State.RETURNED, review_reason=reason)
+    states.move(session, evidence, State.RETURNED, seen=seen, review_reason=reason)
     activity.record(session, reviewer, "evidence-returned", subject(evidence), now=now, reason=reason)
 
 
@@ -135,11 +145,11 @@ def withdraw(
         raise NotAllowed(N_("Only reviewers withdraw evidence."))
     if not reason:
         raise Invalid(N_("Say why it is withdrawn. The reason is public."), "reason")
-    was_public = evidence.ledger_seq is not None
+    ledger.lock(session)
     states.move(session, evidence, State.WITHDRAWN, withdrawal_reason=reason)
     activity.record(session, reviewer, "evidence-withdrawn", subject(evidence), now=now, reason=reason)
-    if not was_public:
-        return None
+    if evidence.ledger_seq is None:
+        return None  # It never was public.
     return _append(
         session, EntryKind.EVIDENCE_WITHDRAWN, evidence, {"number": evidence.number}, {"reason": reason}, now
     )
@@ -156,6 +166,7 @@ def publish(session: Session, evidence: Evidence, *, now: dt.datetime) -> Ledger
 
 def correct(session: Session, evidence: Evidence, *, correction: str, now: dt.datetime) -> LedgerEntry:
     """Record that the published words were wrong. The row already holds the right ones."""
+    session.flush()  # New bearings and links are read through their rows.
     words = content(evidence) | {"correction": correction}
     return _append(session, EntryKind.EVIDENCE_CORRECTED, evidence, facts(evidence), words, now)
 
@@ -201,7 +212,7 @@ def subject(evidence: Evidence) -> str:
 
 
 def check_complete(evidence: Evidence) -> None:
-    """Raise Invalid, at the first field that a reviewer would miss."""
+    """Raise Invalid, with every field that a reviewer would miss."""
     required = [
         ("summary", evidence.summary, N_("Write a summary: what happened, in a few sentences.")),
         ("occurred", evidence.occurred_on, N_("Enter when it happened, the year at least.")),
@@ -211,26 +222,25 @@ def check_complete(evidence: Evidence) -> None:
         ("credibility", evidence.credibility, N_("Choose how far this information can be believed.")),
         ("bearings", evidence.bearings, N_("Choose at least one recommendation or clause that it bears on.")),
     ]
-    for name, value, sentence in required:
-        if not value:
-            raise Invalid(sentence, name)
-    if evidence.visibility is Visibility.RESTRICTED and not evidence.readers:
-        raise Invalid(N_("Name at least one reviewer who may read it."), "readers")
+    mistakes = [Invalid(sentence, name) for name, value, sentence in required if not value]
     if evidence.visibility is Visibility.RESTRICTED and not any(
         reader.account.role is Role.REVIEWER and reader.account_id != evidence.created_by_id
         for reader in evidence.readers
     ):
-        raise Invalid(
-            N_("Name at least one reviewer other than yourself, or nobody can accept it."), "readers"
+        mistakes.append(
+            Invalid(N_("Name at least one reviewer other than yourself, or nobody can accept it."), "readers")
         )
     if (
         evidence.visibility is Visibility.PUBLIC
         and not evidence.links
         and evidence.source_type is SourceType.MEDIA
     ):
-        raise Invalid(
-            N_("Enter the address where it was published, or choose another kind of source."), "links"
+        mistakes.append(
+            Invalid(
+                N_("Enter the address where it was published, or choose another kind of source."), "links"
+            )
         )
+    raise_all(mistakes)
     _report(evidence)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker import permissions
-from tracker.errors import Conflict, Invalid, NotAllowed
+from tracker.errors import Conflict, Invalid, NotAllowed, raise_all
 from tracker.models import Account, Citation, Clause, Evidence, Finding, LedgerEntry, Recommendation
 from tracker.roll_up import roll_up
 from tracker.services import activity, ledger, states
@@ -112,12 +112,14 @@ def approve(
     reviewer: Account,
     harm: Mapping[str, str],
     reason: str = "",
+    seen: int | None = None,
     now: dt.datetime,
 ) -> LedgerEntry:
     """Publish it: the old finding is superseded, the roll-up follows, one ledger entry says so.
 
-    `harm` answers each of HARM_QUESTIONS with "no"; any other answer holds publication. Raises NotAllowed for the
-    proposer, Conflict if it was decided already or if the current finding is no longer the one it was proposed on.
+    `harm` answers each of HARM_QUESTIONS with "no"; any other answer holds publication. `seen` is the version that
+    the reviewer looked at. Raises NotAllowed for the proposer, Conflict if it was decided or changed since, or if the
+    current finding is no longer the one it was proposed on.
     """
     _check_reviewer(reviewer, finding)
     if any(harm.get(question) != "no" for question in HARM_QUESTIONS):
@@ -127,7 +129,10 @@ def approve(
             ),
             "harm",
         )
-    ledger.lock(session)  # From here on nothing else is published, so what is current stays so.
+    ledger.lock(session)  # From here on nothing else is published or withdrawn, so what is current stays so.
+    session.refresh(finding)
+    for citation in finding.citations:
+        session.refresh(citation.evidence)
     check_complete(finding)
     before = current(session, finding.recommendation_id, finding.clause_id)
     if (before.id if before else None) != finding.replaces_id and finding.state is State.SUBMITTED:
@@ -145,6 +150,7 @@ def approve(
         session,
         finding,
         State.ACCEPTED,
+        seen=seen,
         approved_by_id=reviewer.id,
         approved_at=now,
         review_reason=reason,
@@ -160,7 +166,6 @@ def approve(
         facts={
             **facts(finding),
             "previous_grade": grade_before.value if grade_before else None,
-            "replaces": before.key if before else None,
             **_roll_ups(roll_up_before, roll_up_of(session, finding.recommendation)),
         },
         content=content(finding),
@@ -171,13 +176,19 @@ def approve(
 
 
 def send_back(
-    session: Session, finding: Finding, *, reviewer: Account, reason: str, now: dt.datetime
+    session: Session,
+    finding: Finding,
+    *,
+    reviewer: Account,
+    reason: str,
+    seen: int | None = None,
+    now: dt.datetime,
 ) -> None:
     """Return it to the proposer with a reason, which only the team sees. The public page stays as it is."""
     _check_reviewer(reviewer, finding)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, finding, State.RETURNED, review_reason=reason)
+    states.move(session, finding, State.RETURNED, seen=seen, review_reason=reason)
     activity.record(session, reviewer, "finding-returned", subject(finding), now=now, reason=reason)
 
 
@@ -249,6 +260,7 @@ def facts(finding: Finding) -> dict[str, Any]:
         "as_of": finding.as_of.isoformat() if finding.as_of else None,
         "access": finding.access.value if finding.access else None,
         "cites": sorted(citation.evidence.number or 0 for citation in finding.citations),
+        "replaces": finding.replaces.key if finding.replaces else None,
     }
 
 
@@ -278,14 +290,13 @@ def subject(finding: Finding) -> str:
 
 def check_complete(finding: Finding) -> None:
     """Raise Invalid where rule 1 is broken: no finding without reason and evidence."""
-    if finding.grade is None:
-        raise Invalid(N_("Choose a grade."), "grade")
-    if finding.as_of is None:
-        raise Invalid(N_("Enter the day up to which this holds."), "as_of")
-    if finding.access is None:
-        raise Invalid(N_("Choose what could be observed."), "access")
-    if not finding.rationale:
-        raise Invalid(N_("Write the reasons. No finding is made without them."), "rationale")
+    required = [
+        ("grade", finding.grade, N_("Choose a grade.")),
+        ("as_of", finding.as_of, N_("Enter the day up to which this holds.")),
+        ("access", finding.access, N_("Choose what could be observed.")),
+        ("rationale", finding.rationale, N_("Write the reasons. No finding is made without them.")),
+    ]
+    raise_all([Invalid(sentence, name) for name, value, sentence in required if not value])
     for citation in finding.citations:
         if not is_citable(citation.evidence):
             raise Invalid(

@@ -81,7 +81,11 @@ def append(
 
 
 def lock(session: Session) -> LedgerHead:
-    """Wait until no other transaction publishes, and keep others waiting until ours ends."""
+    """Wait until no other transaction publishes, and keep others waiting until ours ends.
+
+    Whoever publishes or withdraws locks this first and rows after, so that no two wait for each other, and reads
+    afterwards what it builds on: what was true before the wait may not be true any more.
+    """
     return session.execute(
         select(LedgerHead)
         .where(LedgerHead.id == 1)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tracker import permissions
-from tracker.errors import Invalid, NotAllowed
+from tracker.errors import Invalid, NotAllowed, raise_all
 from tracker.models import Account, LedgerEntry, Quotation, Reply, ReplyTarget, Report
 from tracker.services import activity, ledger, states
 from tracker.services.evidence import check_link
@@ -68,20 +68,31 @@ def submit(session: Session, reply: Reply, *, author: Account, now: dt.datetime)
     activity.record(session, author, "reply-submitted", subject(reply), now=now)
 
 
-def accept(session: Session, reply: Reply, *, reviewer: Account, now: dt.datetime) -> LedgerEntry:
-    """Publish it."""
+def accept(
+    session: Session, reply: Reply, *, reviewer: Account, seen: int | None = None, now: dt.datetime
+) -> LedgerEntry:
+    """Publish it. `seen` is the version that the reviewer looked at; Conflict if it is another one by now."""
     _check_reviewer(reviewer, reply)
-    states.move(session, reply, State.ACCEPTED, reviewed_by_id=reviewer.id, reviewed_at=now)
+    ledger.lock(session)
+    states.move(session, reply, State.ACCEPTED, seen=seen, reviewed_by_id=reviewer.id, reviewed_at=now)
     activity.record(session, reviewer, "reply-accepted", subject(reply), now=now)
     return publish(session, reply, now=now)
 
 
-def send_back(session: Session, reply: Reply, *, reviewer: Account, reason: str, now: dt.datetime) -> None:
+def send_back(
+    session: Session,
+    reply: Reply,
+    *,
+    reviewer: Account,
+    reason: str,
+    seen: int | None = None,
+    now: dt.datetime,
+) -> None:
     """Return it to its author with a reason, which only the team sees."""
     _check_reviewer(reviewer, reply)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, reply, State.RETURNED, review_reason=reason)
+    states.move(session, reply, State.RETURNED, seen=seen, review_reason=reason)
     activity.record(session, reviewer, "reply-returned", subject(reply), now=now, reason=reason)
 
 
@@ -93,6 +104,7 @@ def withdraw(
         raise NotAllowed(N_("Only reviewers withdraw replies."))
     if not reason:
         raise Invalid(N_("Say why it is withdrawn. The reason is public."), "reason")
+    ledger.lock(session)
     states.move(session, reply, State.WITHDRAWN, withdrawal_reason=reason)
     activity.record(session, reviewer, "reply-withdrawn", subject(reply), now=now, reason=reason)
     return _append(session, EntryKind.REPLY_WITHDRAWN, reply, {"key": reply.key}, {"reason": reason}, now)
@@ -142,23 +154,24 @@ def subject(reply: Reply) -> str:
 
 
 def check_complete(reply: Reply) -> None:
-    """Raise Invalid, at the first field that a reviewer would miss."""
+    """Raise Invalid, with every field that a reviewer would miss."""
     required = [
         ("author", reply.author, N_("Enter who replied, for example the ministry or mission.")),
         ("position", reply.position, N_("Choose the position that the reply takes.")),
         ("replied", reply.replied_on, N_("Enter when it was given, the year at least.")),
         ("summary", reply.summary, N_("Write a summary of the reply, in your own words.")),
     ]
-    for name, value, sentence in required:
-        if not value:
-            raise Invalid(sentence, name)
+    mistakes = [Invalid(sentence, name) for name, value, sentence in required if not value]
     if not reply.source_publisher and reply.evidence is None:
-        raise Invalid(
-            N_("Enter where the reply was published, or choose the evidence that shows it."),
-            "source_publisher",
+        mistakes.append(
+            Invalid(
+                N_("Enter where the reply was published, or choose the evidence that shows it."),
+                "source_publisher",
+            )
         )
     if reply.evidence is not None and reply.evidence.number is None:
-        raise Invalid(N_("The evidence chosen as source is not public."), "evidence_id")
+        mistakes.append(Invalid(N_("The evidence chosen as source is not public."), "evidence_id"))
+    raise_all(mistakes)
 
 
 def _fill(reply: Reply, fields: Fields) -> None:

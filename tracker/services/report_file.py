@@ -108,7 +108,9 @@ def _good(items: Iterable[Item[T]]) -> list[T]:
 def _toml(reading: Reading, path: Path) -> _Source | None:
     """A file's text and tables. None if it cannot be read, which is then among the problems."""
     try:
-        if not path.is_file():
+        if path.is_dir():
+            reading.refuse(path.name, "is a folder. Name the report file in it, such as report.toml.")
+        elif not path.is_file():
             reading.refuse(path.name, "there is no such file.")
         elif path.stat().st_size > MOST_BYTES:
             reading.refuse(path.name, f"has more than {MOST_BYTES // 1024 // 1024} MB.")

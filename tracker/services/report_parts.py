@@ -258,7 +258,8 @@ class Parts:
             select(kind)
             .where(kind.imported_as.startswith(prefix, autoescape=True))
             .order_by(kind.id)
-            .with_for_update()
+            # Leaves their keys free: whoever cites one of them just now need not wait for us, nor we for them.
+            .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
         return {str(row.imported_as).removeprefix(prefix): row for row in rows}

@@ -90,11 +90,9 @@ def load(session: Session, parsed: ReportFile, *, now: dt.datetime) -> Summary:
         replies=len(parsed.replies),
         findings=len(parsed.drafts),
     )
-    report = _find(session, parsed.report.slug)
-    if report is None:
-        # Of two first loads at once, the second waits here and then finds the first one's report.
-        ledger.lock(session)
-        report = _find(session, parsed.report.slug)
+    # Of two loads at once, the second waits here and then finds what the first one made.
+    ledger.lock(session)
+    report = session.scalars(select(Report).where(Report.slug == parsed.report.slug)).one_or_none()
     if report is None:
         summary.new = True
         report = _enter(session, parsed, now)
@@ -106,7 +104,7 @@ def load(session: Session, parsed: ReportFile, *, now: dt.datetime) -> Summary:
     parts.load_drafts(parsed.drafts)
     session.flush()
     if summary.new or summary.changes:
-        activity.record(session, None, "report-loaded", f"report/{report.slug}", now=now)
+        activity.record(session, None, "report-loaded", subject(report), now=now)
     return summary
 
 
@@ -130,18 +128,32 @@ def overviews(session: Session) -> list[Overview]:
     return [Overview(*row) for row in session.execute(query)]
 
 
-def content(report: Report, recommendations: Iterable[Recommendation]) -> dict[str, Any]:
-    """The words that were entered, so that the record proves them."""
+def content(report: Report) -> dict[str, Any]:
+    """Everything that pages show of a report itself, so that the record proves it."""
     return {
-        "title": report.title,
-        "issuer": report.issuer,
-        "url": report.url,
-        "recommendations": _official_words(recommendations),
+        **{key: _plain(getattr(report, key)) for key in REPORT_KEYS},
+        "addressees": [
+            {"slug": row.slug, "name": row.name, "kind": row.kind.value, "chapeau": row.chapeau}
+            for row in report.addressees
+        ],
+        "recommendations": [
+            {
+                "number": row.number,
+                "addressee": row.addressee.slug,
+                **{key: getattr(row, key) for key in RECOMMENDATION_KEYS},
+                "clauses": [
+                    {"label": clause.label, "title": clause.title, "text": clause.text}
+                    for clause in row.clauses
+                ],
+            }
+            for row in report.recommendations
+        ],
     }
 
 
-def _find(session: Session, slug: str) -> Report | None:
-    return session.scalars(select(Report).where(Report.slug == slug).with_for_update()).one_or_none()
+def subject(report: Report) -> str:
+    """How the ledger and the team's activity name it."""
+    return f"report/{report.slug}"
 
 
 def _enter(session: Session, parsed: ReportFile, now: dt.datetime) -> Report:
@@ -167,7 +179,7 @@ def _enter(session: Session, parsed: ReportFile, now: dt.datetime) -> Report:
     ledger.append(
         session,
         EntryKind.REPORT_LOADED,
-        subject=f"report/{report.slug}",
+        subject=subject(report),
         report=_flushed(session, report),
         facts={
             "recommendations_count": len(recommendations),
@@ -175,7 +187,7 @@ def _enter(session: Session, parsed: ReportFile, now: dt.datetime) -> Report:
             "published_on": report.published_on.isoformat(),
             "document_sha256": report.document_sha256,
         },
-        content=content(report, recommendations),
+        content=content(report),
         now=now,
     )
     return report
@@ -241,17 +253,18 @@ def _correct(
     changes.order(rows, [item.number for item in parsed.recommendations], "recommendations", notes)
     session.flush()
     if changes.found:
-        session.expire(
-            report, ["addressees", "recommendations"]
-        )  # They are read in their new order from now on.
+        # They are read in their new order from now on.
+        session.expire(report, ["addressees", "recommendations"])
+        for row in touched:
+            session.expire(row, ["clauses"])
         ledger.append(
             session,
             EntryKind.REPORT_CORRECTED,
-            subject=f"report/{report.slug}",
+            subject=subject(report),
             report=report,
             recommendations=touched,
             facts={"changed": [change["what"] for change in changes.found]},
-            content={"changes": changes.found, "recommendations": _official_words(report.recommendations)},
+            content={"changes": changes.found, **content(report)},
             now=now,
         )
     return changes.said
@@ -319,16 +332,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Word):
         return value.value
     return value.isoformat() if isinstance(value, dt.date) else value
-
-
-def _official_words(recommendations: Iterable[Recommendation]) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": row.number,
-            "reference": row.reference,
-            "title": row.title,
-            "text": row.text,
-            "clauses": [{"label": clause.label, "text": clause.text} for clause in row.clauses],
-        }
-        for row in recommendations
-    ]

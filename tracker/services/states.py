@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import true, update
 from sqlalchemy.orm import Session
 
 from tracker.errors import Conflict, Stale
@@ -14,14 +14,18 @@ from tracker.vocabulary import N_, TRANSITIONS, State
 Row = Evidence | Finding | Reply
 
 
-def move(session: Session, row: Row, to: State, **values: Any) -> None:
-    """Claim the step by an UPDATE that must change exactly one row. Raises Conflict if somebody was quicker."""
+def move(session: Session, row: Row, to: State, *, seen: int | None = None, **values: Any) -> None:
+    """Claim the step by an UPDATE that must change exactly one row. Raises Conflict if somebody was quicker.
+
+    `seen` is the version that the person who decides has looked at: nothing else may be decided by their answer.
+    """
     session.flush()  # The claim reads the row in the database, so pending edits must stand there.
     kind = type(row)
     allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    as_seen = true() if seen is None else kind.version == seen
     claimed = session.execute(
         update(kind)
-        .where(kind.id == row.id, kind.state.in_(allowed))
+        .where(kind.id == row.id, kind.state.in_(allowed), as_seen)
         .values(state=to, version=kind.version + 1, **values)
         .execution_options(synchronize_session=False)
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import structlog
 from flask import Flask, Response, g, render_template, request
+from flask.typing import ResponseReturnValue
 from flask_babel import gettext
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from tracker.errors import InvalidFile, TrackerError
@@ -51,9 +53,14 @@ def init_app(app: Flask) -> None:
                     response.headers[name] = value
         return response
 
-    @app.errorhandler(OperationalError)
-    def database(error: OperationalError) -> Response:
-        _log.error("database-unreachable", route=_route(), error=type(error.orig).__name__)
+    @app.errorhandler(DBAPIError)
+    @app.errorhandler(PoolTimeout)
+    def database(error: DBAPIError | PoolTimeout) -> ResponseReturnValue:
+        # Gone, locked, full, damaged or read-only. What follows is a mistake of the program, not of the database.
+        if isinstance(error, (DataError, IntegrityError, NotSupportedError, ProgrammingError)):
+            return unknown(error)
+        kind = error.orig if isinstance(error, DBAPIError) else error
+        _log.error("database-unreachable", route=_route(), error=type(kind).__name__)
         body, status = _page(503)
         return app.make_response((body, status, {"Retry-After": "60"}))
 

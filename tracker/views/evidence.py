@@ -12,7 +12,7 @@ from tracker import clock, db, permissions
 from tracker.errors import Invalid, Stale
 from tracker.forms.evidence import EvidenceForm
 from tracker.forms.finding import DecisionForm, WithdrawalForm
-from tracker.models import Evidence, Report
+from tracker.models import Account, Evidence, Report
 from tracker.queries import queue
 from tracker.services import evidence as service
 from tracker.views import access, attempts
@@ -30,7 +30,7 @@ def new() -> Page:
     if slug is None:
         return render_template("evidence/choose_report.html", reports=reports)
     report = queue.report(session, slug) or abort(404)
-    form = EvidenceForm(request.form or None).prepare(report.recommendations, queue.team(session))
+    form = EvidenceForm(request.form or None).prepare(report.recommendations, _colleagues())
     if request.method == "GET":
         _preselect(form, report)
     elif form.validate():
@@ -52,7 +52,7 @@ def edit(key: str) -> Page:
         abort(403)
     report = queue.report(session, _report(evidence).slug) or abort(404)
     form = EvidenceForm(request.form or None, data=EvidenceForm.values(evidence))
-    form.prepare(report.recommendations, queue.team(session))
+    form.prepare(report.recommendations, _colleagues())
     if request.method == "POST" and form.validate():
         try:
             service.edit(
@@ -85,10 +85,15 @@ def decide(key: str) -> Page:
 
     def act() -> Any:
         if form.decision.data == "accept":
-            service.accept(db.session(), evidence, reviewer=access.viewer(), now=clock.now())
+            service.accept(db.session(), evidence, reviewer=access.viewer(), seen=form.seen, now=clock.now())
             return gettext("Accepted.")
         service.send_back(
-            db.session(), evidence, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            db.session(),
+            evidence,
+            reviewer=access.viewer(),
+            reason=form.reason.data,
+            seen=form.seen,
+            now=clock.now(),
         )
         return gettext("Returned to its author.")
 
@@ -133,6 +138,11 @@ def _saved(evidence: Evidence) -> Response:
 
 def _fetch(key: str) -> Evidence:
     return queue.evidence_by_key(db.session(), key, access.viewer()) or abort(404)
+
+
+def _colleagues() -> list[Account]:
+    """Whom the author can name as readers. Authors read their own pieces anyway."""
+    return [person for person in queue.team(db.session()) if person.id != access.viewer().id]
 
 
 def _report(evidence: Evidence) -> Report:

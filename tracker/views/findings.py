@@ -19,6 +19,8 @@ from tracker.vocabulary import N_, State
 
 blueprint = Blueprint("findings", __name__, url_prefix="/workspace/findings")
 Page = str | Response | tuple[str, int]
+#: Once public, a finding is shown beside the one that it replaced, whatever stands there now.
+_PUBLISHED = (State.ACCEPTED, State.SUPERSEDED, State.WITHDRAWN)
 
 
 @blueprint.route("/new", methods=["GET", "POST"])
@@ -40,6 +42,8 @@ def new() -> Page:
         chosen = form.targets.data or []
         clauses: list[Clause | None] = [clause for clause in recommendation.clauses if clause.id in chosen]
         try:
+            if correcting is not None and not form.correction.data:
+                raise Invalid(N_("Say what was wrong with the finding that stands."), "correction")
             if recommendation.clauses and not clauses:
                 raise Invalid(N_("Choose at least one clause."), "targets")
             proposals = [
@@ -104,11 +108,17 @@ def decide(key: str) -> Page:
                 reviewer=access.viewer(),
                 harm=form.harm(),
                 reason=form.reason.data,
+                seen=form.seen,
                 now=clock.now(),
             )
             return gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
         service.send_back(
-            db.session(), finding, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            db.session(),
+            finding,
+            reviewer=access.viewer(),
+            reason=form.reason.data,
+            seen=form.seen,
+            now=clock.now(),
         )
         return gettext("Returned to the proposer.")
 
@@ -213,7 +223,7 @@ def _show_page(
 ) -> Page:
     session = db.session()
     now_standing = service.current(session, finding.recommendation_id, finding.clause_id)
-    before = now_standing if finding.state is not State.ACCEPTED else finding.replaces
+    before = finding.replaces if finding.state in _PUBLISHED else now_standing
     cited = {citation.evidence_id for citation in finding.citations}
     page = render_template(
         "findings/show.html",

@@ -83,10 +83,17 @@ def decide(key: str) -> Page:
 
     def act() -> Any:
         if form.decision.data == "accept":
-            entry = service.accept(db.session(), reply, reviewer=access.viewer(), now=clock.now())
+            entry = service.accept(
+                db.session(), reply, reviewer=access.viewer(), seen=form.seen, now=clock.now()
+            )
             return gettext("Published as ledger entry %(seq)s.", seq=entry.seq)
         service.send_back(
-            db.session(), reply, reviewer=access.viewer(), reason=form.reason.data, now=clock.now()
+            db.session(),
+            reply,
+            reviewer=access.viewer(),
+            reason=form.reason.data,
+            seen=form.seen,
+            now=clock.now(),
         )
         return gettext("Returned to its author.")
 
