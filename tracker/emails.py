@@ -23,6 +23,7 @@ from babel.dates import format_date, get_day_names
 from flask import render_template
 from flask_babel import get_locale, gettext, ngettext
 
+from tracker import pages
 from tracker.config import Config
 from tracker.models import Recommendation
 from tracker.services import subscriptions
@@ -159,7 +160,7 @@ def _item(part: Part, change: Change, under: Recommendation | None, config: Conf
     words: list[tuple[str, str]] = []
     if change.content is None:
         words.append(("", gettext("This was removed to protect somebody.")))
-    if change.kind in CORRECTED and change.content is not None:
+    if change.kind in CORRECTED and content.get("correction"):
         words.append((gettext("What was wrong:"), two_sentences(content.get("correction"))))
     if change.kind in WITHDRAWN:
         words.append((gettext("Why:"), two_sentences(content.get("reason"))))
@@ -186,7 +187,7 @@ def _item(part: Part, change: Change, under: Recommendation | None, config: Conf
                 item.notes.append((gettext("About: %(references)s", references=references),))
         return item
     changes = content.get("changes") or []
-    words.extend(("", two_sentences(sentence)) for sentence in changes[:5])
+    words.extend(("", two_sentences(pages.was_and_is(one))) for one in changes[:5])
     return Item(tag, strong, about, _line(content.get("title"), 300), url, words=words)
 
 

@@ -57,10 +57,15 @@ def compose_due(
             if stopping():
                 break
             try:
-                with _transaction(engine) as session:
-                    outcome = digests.generate(
+                # Composed before the writer's place is taken, so that people who save something do not wait.
+                with db.reading(), _transaction(engine) as session:
+                    prepared = digests.prepare(
                         session, subscriber_id, keys=keys, compose=_compose(config, now), now=now
                     )
+                outcome = None
+                if prepared is not None:
+                    with _transaction(engine) as session:
+                        outcome = digests.keep(session, prepared, keys=keys, now=now)
             except Exception as error:  # noqa: BLE001 - one person's digest must not stop everybody's.
                 _log.error("digest-failed", subscriber=subscriber_id, error=type(error).__name__)
                 done["failed"] += 1

@@ -111,7 +111,9 @@ def problems(folder: Path) -> list[str]:
                 f"The key file {path} is missing. Run `tracker init`, or restore it from your backup."
             )
         elif path.stat().st_size != 32:
-            found.append(f"The key file {path} is damaged: it must hold 32 bytes. Restore it from your backup.")
+            found.append(
+                f"The key file {path} is damaged: it must hold 32 bytes. Restore it from your backup."
+            )
         elif path.stat().st_mode & 0o077:
             found.append(f"The key file {path} can be read by others. Run: chmod 600 {path}")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ def init_app(app: Flask) -> None:
         word=word,
         short_hash=short_hash,
         language_name=language_name,
+        was_and_is=was_and_is,
     )
     app.jinja_env.globals.update(
         asset=asset,
@@ -125,6 +127,12 @@ def language_name(code: str) -> str:
         return Locale.parse(code, sep="-").get_display_name(get_locale()) or code
     except (UnknownLocaleError, ValueError):
         return code
+
+
+def was_and_is(change: Mapping[str, str | None]) -> str:
+    """One change of a corrected report, as a sentence: what it is about, how it was, how it is now."""
+    was, now = (f"“{text}”" if text else gettext("empty") for text in (change["was"], change["now"]))
+    return str(gettext("%(what)s: was %(was)s, is now %(now)s.", what=change["what"], was=was, now=now))
 
 
 def short_hash(value: str) -> str:

@@ -48,7 +48,8 @@ def _whole(record: Record, keys: Keyring) -> Iterator[None]:
 
 def at_once(engine: Engine, *acts: Act) -> list[Any]:
     """Every act in a thread and a transaction of its own; what each gave, or the error it met."""
-    ready, results = threading.Barrier(len(acts)), [None] * len(acts)
+    ready = threading.Barrier(len(acts))
+    results: list[Any] = [None] * len(acts)
 
     def run(place: int, act: Act) -> None:
         with db.new_session(engine) as session:

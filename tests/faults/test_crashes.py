@@ -72,7 +72,10 @@ def start(point: str, config: Config, now: dt.datetime = SEVEN) -> subprocess.Po
     }
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.child", point, now.isoformat()],
-        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -128,7 +131,13 @@ def test_a_process_that_dies_twice_after_the_dot_leaves_the_mail_to_a_person(
 
 
 def test_two_schedulers_at_once_make_one_digest_and_one_mail(
-    app: Flask, relayed: Config, inbox: Inbox, session: Session, keys: Keyring, config: Config, now: dt.datetime
+    app: Flask,
+    relayed: Config,
+    inbox: Inbox,
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
     for number in range(12):
         follower(session, keys, config, now, f"r{number}@arvenia.example").seen_seq = 0
@@ -161,7 +170,9 @@ def test_a_greylisted_mail_goes_out_later(app: Flask, inbox: Inbox, session: Ses
     assert (len(inbox.mails), delivery(session).state) == (1, DeliveryState.SENT)
 
 
-def test_an_address_refused_for_good_is_not_written_to_again(app: Flask, inbox: Inbox, session: Session) -> None:
+def test_an_address_refused_for_good_is_not_written_to_again(
+    app: Flask, inbox: Inbox, session: Session
+) -> None:
     inbox.answers["RCPT"] = ["550 5.1.1 reader@arvenia.example does not exist"]
 
     for day in range(3):
@@ -202,7 +213,9 @@ def test_a_relay_that_is_down_costs_time_and_nothing_else(
     assert (len(inbox.mails), delivery(session).state) == (1, DeliveryState.SENT)
 
 
-def test_a_lost_answer_is_sent_once_more_with_the_same_bytes(app: Flask, inbox: Inbox, session: Session) -> None:
+def test_a_lost_answer_is_sent_once_more_with_the_same_bytes(
+    app: Flask, inbox: Inbox, session: Session
+) -> None:
     inbox.answers["after DATA"] = ["close"]
 
     for moment in (SEVEN, SEVEN + MINUTE, AFTER_LEASE):
@@ -231,7 +244,12 @@ def test_who_leaves_between_claim_and_sending_gets_nothing(
 
 
 def test_what_is_withdrawn_while_a_mail_is_being_sent_does_not_go_out(
-    app: Flask, inbox: Inbox, session: Session, make: Factory, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
+    app: Flask,
+    inbox: Inbox,
+    session: Session,
+    make: Factory,
+    now: dt.datetime,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tests.mail import Events
     from tracker.mailer import Relay
@@ -244,7 +262,9 @@ def test_what_is_withdrawn_while_a_mail_is_being_sent_does_not_go_out(
     session.rollback()
     send = Relay.send
 
-    def withdraw_then_end(self: Relay, recipient: str, name: str, message: bytes, before_end: Callable[[], bool]) -> str:
+    def withdraw_then_end(
+        self: Relay, recipient: str, name: str, message: bytes, before_end: Callable[[], bool]
+    ) -> str:
         def late() -> bool:
             monkeypatch.setattr(Relay, "send", send)
             events.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/7")

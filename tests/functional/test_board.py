@@ -121,7 +121,7 @@ def test_the_demonstration_says_so_on_every_page_about_it(client: Client, record
     record.finding(record.first, record.first.clauses[0], Grade.C, piece)
     for address in (BOARD, f"{BOARD}/88-a", "/evidence/1"):
         assert (
-            "Demonstration record. This is about Republic of Arvenia, which does not exist."
+            "Demonstration record. This country does not exist: Republic of Arvenia."
             in client.get(address).text
         )
     assert "[Demonstration]" in client.http.get("/changes.atom").get_data(as_text=True)

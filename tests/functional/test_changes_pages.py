@@ -7,13 +7,19 @@ from typing import Any
 
 import feedparser
 import pytest
+from flask import Flask
+from sqlalchemy import select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
+from tests.mail import composer, follower, parts
 from tests.published import Record
-from tracker.services import ledger
+from tracker.config import Config
+from tracker.keyring import Keyring
+from tracker.models import Delivery
+from tracker.services import deliveries, digests, ledger, reports
 from tracker.views import changes as views
 from tracker.vocabulary import EntryKind, Grade
 
@@ -257,3 +263,35 @@ def test_every_kind_of_entry_has_a_headline_and_a_story(client: Client, record: 
     client.get("/reports/lower-valley/88-a")
     assert len(client.http.get("/changes.json").json["changes"]) == len(EntryKind) + 1
     assert views.FEED_LENGTH == 100
+
+
+def test_a_corrected_report_is_told_in_sentences(
+    record: Record, client: Client, keys: Keyring, config: Config, app: Flask, now: dt.datetime
+) -> None:
+    changes = [
+        {"what": "recommendations/88-b/title", "was": "Tell families", "now": "Tell the families"},
+        {"what": "symbol", "was": None, "now": "A/1"},
+    ]
+    ledger.append(
+        record.session, EntryKind.REPORT_CORRECTED, subject="report/lower-valley", report=record.report,
+        recommendations=[record.second], content={"changes": changes, **reports.content(record.report)}, now=now,
+    )  # fmt: skip
+    record.session.commit()
+    reader = follower(record.session, keys, config, now)
+    reader.seen_seq = ledger.position(record.session) - 1
+    record.session.commit()
+    moment = reader.next_due_at
+    assert moment is not None
+    with app.app_context():
+        digests.generate(record.session, reader.id, keys=keys, compose=composer(config, moment), now=moment)
+        delivery = record.session.scalars(select(Delivery)).one()
+        text, _ = parts(keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id)))
+    record.session.rollback()
+
+    atom = client.http.get("/changes.atom").get_data(as_text=True)
+    for told in (client.get("/changes").text, client.get("/reports/lower-valley/88-b").text, atom, text):
+        told = " ".join(told.split())
+        assert "recommendations/88-b/title: was “Tell families”, is now “Tell the families”." in told
+        assert "symbol: was empty, is now “A/1”." in told
+        assert "{" not in told.split("<entry>")[-1]
+    assert "What was wrong" not in text

@@ -71,7 +71,7 @@ def test_every_field_of_every_form_takes_anything_and_answers_with_a_page(
     kind: str, record: Record, as_somebody: As, client: Client, make: Factory
 ) -> None:
     value = HOSTILE[kind].encode("utf-8", "surrogateescape")
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for who, address, number in forms_of(record, as_somebody, client, make):
         form = who.get(address).forms[number]
         assert form["method"] == "post", address
@@ -114,7 +114,7 @@ QUERIES = (
 
 def test_any_query_is_answered(record: Record, client: Client, as_somebody: As) -> None:
     mona = as_somebody(record.mona)
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for address in ADDRESSES:
         for query in QUERIES:
             for who in (client, mona):

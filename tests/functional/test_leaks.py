@@ -79,7 +79,9 @@ def record(session: Session, make: Factory, now: dt.datetime) -> Record:
             findings.submit(session, made, author=found.mona, now=found.tick())
         if state is State.RETURNED:
             findings.send_back(session, made, reviewer=found.rafa, reason=mark(), now=found.tick())
-    found.withdraw_finding(found.finding(found.third, None, Grade.A, piece, rationale=mark(), would_change=mark()))
+    found.withdraw_finding(
+        found.finding(found.third, None, Grade.A, piece, rationale=mark(), would_change=mark())
+    )
 
     said = replies.Fields(
         author=mark(), position=Position.REJECTS, replied_on=now.date(), summary=mark(), quotations=[mark()],
@@ -127,10 +129,18 @@ def public_addresses(app: Flask, record: Record) -> list[str]:
     return sorted(set(found))
 
 
-QUERIES = ("", "?after=0", "?before=2000", "?as_of=2030-01-01", "?report=lower-valley&recommendation=lower-valley/88-a")
+QUERIES = (
+    "",
+    "?after=0",
+    "?before=2000",
+    "?as_of=2030-01-01",
+    "?report=lower-valley&recommendation=lower-valley/88-a",
+)
 
 
-def test_no_public_address_tells_anything_that_is_not_public(app: Flask, client: Client, record: Record) -> None:
+def test_no_public_address_tells_anything_that_is_not_public(
+    app: Flask, client: Client, record: Record
+) -> None:
     addresses = public_addresses(app, record)
     assert len(addresses) > 60
     for address in addresses:
@@ -138,7 +148,10 @@ def test_no_public_address_tells_anything_that_is_not_public(app: Flask, client:
             for method in ("GET", "POST") if not query else ("GET",):
                 response = client.http.open(address + query, method=method, buffered=True)
                 told = response.get_data(as_text=True) + str(response.headers)
-                assert MARK.lower() not in told.lower(), (address, told[max(0, told.find(MARK) - 200) :][:400])
+                assert MARK.lower() not in told.lower(), (
+                    address,
+                    told[max(0, told.find(MARK) - 200) :][:400],
+                )
                 assert response.status_code < 500 or address == "/health"
 
 
@@ -158,7 +171,9 @@ def test_an_admin_sees_no_more_evidence_than_the_public(
 ) -> None:
     admin = as_somebody(make.account(Role.ADMIN))
     people = {record.mona.name, record.mona.email, record.rafa.name, record.rafa.email}
-    addresses = [rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.arguments]
+    addresses = [
+        rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.arguments
+    ]
     for key in record.session.scalars(select(Evidence.key)).all():
         addresses += [f"/workspace/evidence/{key}", f"/workspace/evidence/{key}/edit"]
     record.session.rollback()
@@ -203,7 +218,12 @@ def test_a_digest_tells_nothing_that_is_not_public(
 
 
 def test_neither_database_nor_logs_hold_a_subscribers_address(
-    record: Record, client: Client, config: Config, app: Flask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    record: Record,
+    client: Client,
+    config: Config,
+    app: Flask,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     logs.init("debug")
     address = "quiet.reader@arvenia.example"
@@ -229,7 +249,9 @@ def test_neither_database_nor_logs_hold_a_subscribers_address(
         from sqlalchemy import text as sql
 
         rows = record.session.execute(
-            sql("SELECT s::text FROM subscriber s UNION ALL SELECT d::text FROM delivery d UNION ALL SELECT a::text FROM attempt a")
+            sql(
+                "SELECT s::text FROM subscriber s UNION ALL SELECT d::text FROM delivery d UNION ALL SELECT a::text FROM attempt a"
+            )
         )
         contents = str(rows.all()).lower().encode()
     for told in (written.out + written.err).lower().encode(), contents:

@@ -146,7 +146,8 @@ def test_somebody_elses_private_things_look_like_nothing_at_all(
                     response = who.http.get(address)
                 else:
                     response = who.http.post(
-                        address, data={"form_token": token, "decision": "accept", "reason": "x", "version": "1"}
+                        address,
+                        data={"form_token": token, "decision": "accept", "reason": "x", "version": "1"},
                     )
                 assert response.status_code in ((403, 404) if who is other else (404,))
                 answers.add((response.status_code, response.get_data(as_text=True).replace(key, "")))

@@ -52,7 +52,11 @@ class Desk:
         return Mail(f"<{letter.name}@localhost>", b"mail")
 
     def told(self, letter: int = -1) -> list[str]:
-        return [f"{change.kind.value} {change.subject}" for part in self.letters[letter].parts for change in part.changes()]
+        return [
+            f"{change.kind.value} {change.subject}"
+            for part in self.letters[letter].parts
+            for change in part.changes()
+        ]
 
 
 @pytest.fixture
@@ -60,7 +64,9 @@ def desk(session: Session, keys: Keyring) -> Desk:
     return Desk(session, keys)
 
 
-def test_it_is_due_at_the_hour_and_once(desk: Desk, events: Events, reader: Subscriber, session: Session) -> None:
+def test_it_is_due_at_the_hour_and_once(
+    desk: Desk, events: Events, reader: Subscriber, session: Session
+) -> None:
     events.finding()
 
     assert desk.run(reader, SEVEN - dt.timedelta(seconds=1)) is None
@@ -94,7 +100,9 @@ def test_what_others_follow_moves_the_place_on_without_a_mail(
     desk: Desk, events: Events, session: Session, keys: Keyring, config: Config, now: dt.datetime
 ) -> None:
     other = events.report.recommendations[1].id
-    subscriber = follower(session, keys, config, now, choices=Choices(DAILY, Scope.RECOMMENDATION, None, (other,)))
+    subscriber = follower(
+        session, keys, config, now, choices=Choices(DAILY, Scope.RECOMMENDATION, None, (other,))
+    )
     events.finding()
 
     assert desk.run(subscriber, SEVEN) is Outcome.NOTHING_NEW
@@ -137,12 +145,24 @@ def test_moving_the_hour_on_the_same_day_loses_nothing_and_doubles_nothing(
 
 
 def test_scope_decides_what_is_told(
-    desk: Desk, events: Events, session: Session, keys: Keyring, config: Config, now: dt.datetime, make: Factory
+    desk: Desk,
+    events: Events,
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
+    make: Factory,
 ) -> None:
     report, other = events.report, make.report("upper-valley")
     events.finding("k1", place=0)
     events.finding("k2", place=1)
-    events._append(EntryKind.REPORT_CORRECTED, "report/lower-valley", [], {}, {"title": "T", "changes": ["x"]})
+    events._append(
+        EntryKind.REPORT_CORRECTED,
+        "report/lower-valley",
+        [],
+        {},
+        {"title": "T", "changes": [{"what": "title", "was": "S", "now": "T"}]},
+    )
     Events(session, other, now).finding("k3")
     session.execute(text("UPDATE subscriber SET seen_seq = 0"))
 
@@ -170,14 +190,22 @@ def test_corrections_come_first_then_recommendations_in_their_order(
 
     desk.run(reader, SEVEN)
 
-    assert [line.split()[1] for line in desk.told()] == ["finding/k2", "finding/k1", "reply/r1", "evidence/1", "evidence/5"]
+    assert [line.split()[1] for line in desk.told()] == [
+        "finding/k2",
+        "finding/k1",
+        "reply/r1",
+        "evidence/1",
+        "evidence/5",
+    ]
 
 
 def test_evidence_for_several_recommendations_is_told_once(
     desk: Desk, events: Events, session: Session, keys: Keyring, config: Config, now: dt.datetime
 ) -> None:
     second, third = (events.report.recommendations[place].id for place in (1, 2))
-    subscriber = follower(session, keys, config, now, choices=Choices(DAILY, Scope.RECOMMENDATION, None, (third, second)))
+    subscriber = follower(
+        session, keys, config, now, choices=Choices(DAILY, Scope.RECOMMENDATION, None, (third, second))
+    )
     events.evidence(1, places=(0, 1, 2))
 
     desk.run(subscriber, SEVEN)
@@ -210,7 +238,11 @@ def test_what_was_corrected_in_the_same_time_is_told_as_corrected_only(
 
     desk.run(reader, SEVEN)
 
-    assert desk.told() == ["evidence-corrected evidence/1", "finding-corrected finding/k2", "finding-published finding/k3"]
+    assert desk.told() == [
+        "evidence-corrected evidence/1",
+        "finding-corrected finding/k2",
+        "finding-published finding/k3",
+    ]
 
 
 def test_erased_words_are_not_told(desk: Desk, events: Events, reader: Subscriber, session: Session) -> None:
@@ -297,7 +329,9 @@ def test_a_mail_given_up_after_three_days_is_told_by_the_next_digest(
     assert desk.told() == ["evidence-published evidence/1"]
 
 
-def test_what_is_owed_is_counted_and_nobody_named(desk: Desk, events: Events, reader: Subscriber, session: Session) -> None:
+def test_what_is_owed_is_counted_and_nobody_named(
+    desk: Desk, events: Events, reader: Subscriber, session: Session
+) -> None:
     events.evidence(1)
 
     assert digests.owed(session, now=SEVEN) == (1, 0)

@@ -135,7 +135,9 @@ def test_a_checkpoint_signed_by_another_key_is_refused(filled: Session, keys: Ke
     assert problems == ["The checkpoint at 5 entries: no signature by this key."]
 
 
-def test_a_ledger_without_checkpoint_is_not_vouched_for_by_a_trusted_key(filled: Session, keys: Keyring) -> None:
+def test_a_ledger_without_checkpoint_is_not_vouched_for_by_a_trusted_key(
+    filled: Session, keys: Keyring
+) -> None:
     unsigned = [line for line in exported(filled, keys) if line["type"] != "checkpoint"]
 
     assert list(verifier.check(unsigned)) == []

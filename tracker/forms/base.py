@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -160,7 +161,7 @@ class PartialDateField(Field):
             return None
         if not year:
             raise ValueError(gettext("Enter the year at least."))
-        if not all(part.isascii() and part.isdigit() for part in (day, month, year) if part):
+        if not all(re.fullmatch(r"[0-9]{0,9}", part) for part in (day, month, year)):
             raise ValueError(gettext("Write day, month and year as numbers, for example 27 8 2024."))
         if len(year) != 4:
             raise ValueError(gettext("Write the year with four digits."))
@@ -210,8 +211,8 @@ class VersionField(IntegerField):
     def process_formdata(self, valuelist: list[Any]) -> None:
         """What is no version at all is a stale one: 0."""
         super().process_formdata(valuelist)
-        if self.data is None or not 0 <= self.data < 2**31:
-            self.data = 0
+        version = getattr(self, "data", None)
+        self.data: int | None = version if version is not None and 0 <= version < 2**31 else 0
 
 
 __all__ = [

@@ -77,10 +77,10 @@ class EvidenceForm(BaseForm):
     """One piece of evidence, what it bears on, and who may see which part of it."""
 
     version = VersionField()
-    bearings = BearingsField(lazy_gettext("What it bears on"))
     title = StringField(lazy_gettext("Title"), [CleanText(200)])
-    summary = TextAreaField(lazy_gettext("Summary for the public"), [CleanText(4000, lines=True)])
     occurred = PartialDateField(lazy_gettext("When it happened"))
+    summary = TextAreaField(lazy_gettext("Summary for the public"), [CleanText(4000, lines=True)])
+    bearings = BearingsField(lazy_gettext("What it bears on"))
     publisher = StringField(lazy_gettext("Who says so"), [CleanText(300)])
     source_type = WordField(lazy_gettext("Type of source"), SourceType, lazy_gettext("Choose"))
     links = LinksField(lazy_gettext("Where it was published"), [CleanText(8000, lines=True)])

@@ -93,6 +93,21 @@ class Letter:
     leave_token: str
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A digest that is composed and not yet anybody's: `keep` makes it so, if nothing has moved meanwhile."""
+
+    subscriber_id: int
+    due_at: dt.datetime
+    period: str
+    from_seq: int
+    to_seq: int
+    changes: int
+    mail: Mail | None  # None: nothing happened.
+    next_day: dt.date
+    next_due: dt.datetime
+
+
 def due(session: Session, *, now: dt.datetime) -> Sequence[int]:
     """Whose digest is due, those who have waited longest first."""
     return session.scalars(
@@ -118,55 +133,85 @@ def generate(
     compose: Callable[[Letter], Mail],
     now: dt.datetime,
 ) -> Outcome | None:
-    """Make the digest that is due for one person. None: it is not due any more, or another process made it.
+    """Make the digest that is due for one person. None: it is not due any more, or another process made it."""
+    prepared = prepare(session, subscriber_id, keys=keys, compose=compose, now=now)
+    return keep(session, prepared, keys=keys, now=now) if prepared else None
 
-    After long downtime there is one digest, for the latest date that has come. Where nothing happened a row says so
-    and no mail is queued.
+
+def prepare(
+    session: Session,
+    subscriber_id: int,
+    *,
+    keys: Keyring,
+    compose: Callable[[Letter], Mail],
+    now: dt.datetime,
+) -> Prepared | None:
+    """Read and compose what is due for one person, and change nothing: composing takes long, and SQLite has one writer.
+
+    After long downtime there is one digest, for the latest date that has come.
     """
     subscriber = session.get(Subscriber, subscriber_id, populate_existing=True)
-    if subscriber is None or subscriber.next_local_date is None:
+    if subscriber is None or subscriber.next_local_date is None or subscriber.next_due_at is None:
         return None
     rhythm = subscriptions.rhythm(subscriber)
     day = schedule.latest(subscriber.next_local_date, rhythm, now)
     next_day, next_due = schedule.following(day, rhythm, now)
     period = f"{rhythm.frequency.value}/{day}"
     from_seq, to_seq = subscriber.seen_seq, ledger.position(session)
+    parts = read(session, subscriber, from_seq, to_seq)
+    changes = sum(1 for part in parts for _ in part.changes())
+    mail = None
+    if changes:
+        mail = compose(_letter(session, subscriber, period, from_seq, to_seq, parts, keys))
+    return Prepared(
+        subscriber_id, subscriber.next_due_at, period, from_seq, to_seq, changes, mail, next_day, next_due
+    )
+
+
+def keep(session: Session, prepared: Prepared, *, keys: Keyring, now: dt.datetime) -> Outcome | None:
+    """Claim the period, write the digest, queue its mail. None: another process was quicker, or the person left.
+
+    Where nothing happened a row says so and no mail is queued.
+    """
     told = session.scalar(
-        select(Digest.id).where(Digest.subscriber_id == subscriber_id, Digest.period == period)
+        select(Digest.id).where(
+            Digest.subscriber_id == prepared.subscriber_id, Digest.period == prepared.period
+        )
     )
     claimed = session.execute(
         update(Subscriber)
         .where(
-            Subscriber.id == subscriber_id,
-            Subscriber.next_due_at == subscriber.next_due_at,
-            Subscriber.seen_seq == from_seq,
+            Subscriber.id == prepared.subscriber_id,
+            Subscriber.next_due_at == prepared.due_at,
+            Subscriber.seen_seq == prepared.from_seq,
             _due(now),
         )
         .values(
-            next_local_date=next_day,
-            next_due_at=next_due,
+            next_local_date=prepared.next_day,
+            next_due_at=prepared.next_due,
             # Somebody who moved their hour has had the digest of this date: what is new waits for the next one.
-            seen_seq=from_seq if told else to_seq,
+            seen_seq=prepared.from_seq if told else prepared.to_seq,
         )
         .execution_options(synchronize_session=False)
     )
     if claimed.rowcount != 1 or told:  # type: ignore[attr-defined]
         return None
-    parts = read(session, subscriber, from_seq, to_seq)
+    subscriber = session.get_one(Subscriber, prepared.subscriber_id, populate_existing=True)
     digest = Digest(
         subscriber=subscriber,
-        period=period,
-        from_seq=from_seq,
-        to_seq=to_seq,
-        changes=sum(1 for part in parts for _ in part.changes()),
+        period=prepared.period,
+        from_seq=prepared.from_seq,
+        to_seq=prepared.to_seq,
+        changes=prepared.changes,
         created_at=now,
     )
     session.add(digest)
     session.flush()
-    if not digest.changes:
+    if prepared.mail is None:
         return Outcome.NOTHING_NEW
-    mail = compose(_letter(session, digest, parts, keys))
-    deliveries.enqueue(session, subscriber, mail, kind=DeliveryKind.DIGEST, keys=keys, now=now, digest=digest)
+    deliveries.enqueue(
+        session, subscriber, prepared.mail, kind=DeliveryKind.DIGEST, keys=keys, now=now, digest=digest
+    )
     return Outcome.QUEUED
 
 
@@ -188,7 +233,9 @@ def refresh(
     parts = read(session, delivery.subscriber, digest.from_seq, digest.to_seq)
     digest.changes = sum(1 for part in parts for _ in part.changes())
     if digest.changes:
-        mail = compose(_letter(session, digest, parts, keys))
+        mail = compose(
+            _letter(session, delivery.subscriber, digest.period, digest.from_seq, digest.to_seq, parts, keys)
+        )
         delivery.message_sealed = keys.seal(mail.content, deliveries.context(mail.message_id))
     else:
         delivery.state, delivery.done_at, delivery.message_sealed = DeliveryState.CANCELLED, now, None
@@ -281,15 +328,22 @@ def _due(now: dt.datetime) -> ColumnElement[bool]:
     return and_(Subscriber.state == SubscriberState.CONFIRMED, Subscriber.next_due_at <= now)
 
 
-def _letter(session: Session, digest: Digest, parts: tuple[Part, ...], keys: Keyring) -> Letter:
-    subscriber = digest.subscriber
+def _letter(
+    session: Session,
+    subscriber: Subscriber,
+    period: str,
+    from_seq: int,
+    to_seq: int,
+    parts: tuple[Part, ...],
+    keys: Keyring,
+) -> Letter:
     checkpoint = ledger.newest_checkpoint(session)
     return Letter(
         recipient=subscriptions.address(subscriber, keys),
-        name=keys.keyed_hash("message", f"{subscriber.key}/{digest.period}")[:32],
-        day=dt.date.fromisoformat(digest.period.partition("/")[2]),
-        from_seq=digest.from_seq,
-        to_seq=digest.to_seq,
+        name=keys.keyed_hash("message", f"{subscriber.key}/{period}")[:32],
+        day=dt.date.fromisoformat(period.partition("/")[2]),
+        from_seq=from_seq,
+        to_seq=to_seq,
         parts=parts,
         subscriber=subscriber,
         checkpoint=checkpoint.note if checkpoint else None,

@@ -7,7 +7,7 @@ ledger; what is missing from it is told and kept. The caller has checked the fil
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -255,8 +255,8 @@ def _correct(
     if changes.found:
         # They are read in their new order from now on.
         session.expire(report, ["addressees", "recommendations"])
-        for row in touched:
-            session.expire(row, ["clauses"])
+        for one in touched:
+            session.expire(one, ["clauses"])
         ledger.append(
             session,
             EntryKind.REPORT_CORRECTED,

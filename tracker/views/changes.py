@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template, re
 from flask.typing import ResponseReturnValue
 from flask_babel import get_locale, gettext
 
-from tracker import clock, db, feeds
+from tracker import clock, db, feeds, pages
 from tracker.config import Config
 from tracker.errors import TrackerError
 from tracker.models import Recommendation, Report
@@ -229,7 +229,7 @@ def story(change: Change) -> str:
         parts += [change.words("rationale"), change.words("reason")]
     else:
         parts.append(change.words("summary"))
-        parts += [str(sentence) for sentence in change.content.get("changes") or []]
+        parts += [pages.was_and_is(one) for one in change.content.get("changes") or []]
     if change.roll_up != change.previous_roll_up:
         parts.append(
             gettext(

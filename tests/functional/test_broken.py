@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from tests.factories import Factory
-from tests.functional.conftest import Client, app, as_somebody  # noqa: F401 - fixtures.
+from tests.functional.conftest import Client
 from tests.published import Record
 from tracker import jobs
 from tracker.config import Config
@@ -57,7 +57,7 @@ def name_of(config: Config) -> str:
 
 
 @contextmanager
-def read_only(app: Flask, config: Config, database: str) -> Iterator[None]:  # noqa: F811
+def read_only(app: Flask, config: Config, database: str) -> Iterator[None]:
     engine = app.extensions["engine"]
     if database == "sqlite":
         with pragma(engine, "query_only=ON"):
@@ -74,7 +74,7 @@ def read_only(app: Flask, config: Config, database: str) -> Iterator[None]:  # n
 
 
 @contextmanager
-def gone(app: Flask, config: Config, database: str) -> Iterator[None]:  # noqa: F811
+def gone(app: Flask, config: Config, database: str) -> Iterator[None]:
     engine = app.extensions["engine"]
     if database == "sqlite":
         engine.dispose()
@@ -121,7 +121,7 @@ def unchanged(session: Session, piece: Evidence, keys: Keyring) -> None:
 
 @pytest.mark.parametrize("trouble", [read_only, gone])
 def test_a_database_that_cannot_be_written_saves_nothing_and_says_so(
-    trouble: Callable[..., object], app: Flask, config: Config, database: str, record: Record, as_somebody: As,  # noqa: F811
+    trouble: Callable[..., object], app: Flask, config: Config, database: str, record: Record, as_somebody: As,
     keys: Keyring,
 ) -> None:  # fmt: skip
     piece, rafa = record.submitted(record.first), as_somebody(record.rafa)
@@ -145,7 +145,11 @@ def test_a_database_that_cannot_be_written_saves_nothing_and_says_so(
 
 
 def test_a_full_disk_refuses_and_loses_nothing_that_was_acknowledged(
-    app: Flask, database: str, record: Record, as_somebody: As, keys: Keyring  # noqa: F811
+    app: Flask,
+    database: str,
+    record: Record,
+    as_somebody: As,
+    keys: Keyring,
 ) -> None:
     if database != "sqlite":
         pytest.skip("a PostgreSQL server has a disk of its own; its answer is the same kind of error")
@@ -174,7 +178,11 @@ def test_a_full_disk_refuses_and_loses_nothing_that_was_acknowledged(
 
 
 def test_a_database_that_another_program_keeps_locked_is_a_sentence(
-    app: Flask, database: str, record: Record, as_somebody: As, keys: Keyring  # noqa: F811
+    app: Flask,
+    database: str,
+    record: Record,
+    as_somebody: As,
+    keys: Keyring,
 ) -> None:
     if database != "sqlite":
         pytest.skip("SQLite has one writer")
@@ -191,7 +199,10 @@ def test_a_database_that_another_program_keeps_locked_is_a_sentence(
 
 
 def test_a_connection_that_died_between_two_requests_is_replaced(
-    app: Flask, config: Config, database: str, record: Record  # noqa: F811
+    app: Flask,
+    config: Config,
+    database: str,
+    record: Record,
 ) -> None:
     if database != "postgresql":
         pytest.skip("SQLite has no connections that others could end")
@@ -208,10 +219,13 @@ def test_a_connection_that_died_between_two_requests_is_replaced(
 
 
 def test_mails_wait_while_the_outbox_cannot_be_written(
-    app: Flask, config: Config, record: Record, client_of_public: Client  # noqa: F811
+    app: Flask,
+    config: Config,
+    record: Record,
+    client: Client,
 ) -> None:
     config.outbox_path.write_text("a file where the folder should be")
-    client_of_public.send("/follow", {"email": "reader@arvenia.example"})
+    client.send("/follow", {"email": "reader@arvenia.example"})
     now = dt.datetime.now(dt.UTC)
 
     jobs.tick(app, now)
@@ -220,8 +234,3 @@ def test_mails_wait_while_the_outbox_cannot_be_written(
     jobs.tick(app, now + dt.timedelta(minutes=2))
 
     assert len(list(config.outbox_path.glob("*.eml"))) == 1
-
-
-@pytest.fixture
-def client_of_public(app: Flask) -> Client:  # noqa: F811
-    return Client(app)
