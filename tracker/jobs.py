@@ -53,6 +53,10 @@ def compose_due(
     with _ready(app) as (config, keys, engine):
         with db.reading(), _transaction(engine) as session:
             waiting = list(digests.due(session, now=now))
+        if waiting:
+            # So that each digest carries a checkpoint that covers what it tells.
+            with _transaction(engine) as session:
+                _sign(session, config, keys, now)
         for subscriber_id in waiting:
             if stopping():
                 break
@@ -181,10 +185,16 @@ def daily_checkpoint(app: Flask, now: dt.datetime) -> bool:
         position = ledger.position(session)
         if position == (newest.size if newest else 0) or (newest and newest.created_at.date() >= now.date()):
             return False
+        _sign(session, config, keys, now)
+    return True
+
+
+def _sign(session: Session, config: Config, keys: Keyring, now: dt.datetime) -> None:
+    newest = ledger.newest_checkpoint(session)
+    if ledger.position(session) > (newest.size if newest else 0):
         ledger.take_checkpoint(
             session, origin=config.ledger_origin, public_key=keys.ledger_public_key, sign=keys.sign, now=now
         )
-    return True
 
 
 def _compose(config: Config, now: dt.datetime) -> Callable[[Letter], Mail]:

@@ -238,11 +238,36 @@ def test_what_was_corrected_in_the_same_time_is_told_as_corrected_only(
 
     desk.run(reader, SEVEN)
 
-    assert desk.told() == [
-        "evidence-corrected evidence/1",
-        "finding-corrected finding/k2",
-        "finding-published finding/k3",
+    assert desk.told() == ["evidence-corrected evidence/1", "finding-published finding/k3"]
+
+
+def test_findings_that_followed_one_another_are_told_as_one_change_from_where_the_reader_stood(
+    desk: Desk, events: Events, reader: Subscriber
+) -> None:
+    events.finding("k1", grade="C", previous_grade=None, roll_up="C", previous_roll_up=None)
+    events.finding("k2", grade="B", previous_grade="C", roll_up="B", previous_roll_up="C", replaces="k1")
+    events.finding("other", grade="E", previous_grade="D", clause="b")
+
+    desk.run(reader, SEVEN)
+
+    told = [change.facts for part in desk.letters[0].parts for change in part.changes()]
+    assert [(facts["key"], facts["previous_grade"], facts["grade"]) for facts in told] == [
+        ("k2", None, "B"),
+        ("other", "D", "E"),
     ]
+    assert (told[0]["previous_roll_up"], told[0]["roll_up"]) == (None, "B")
+
+
+def test_a_correction_of_what_was_told_before_is_told_as_a_correction(
+    desk: Desk, events: Events, reader: Subscriber
+) -> None:
+    events.finding("k1")
+    desk.run(reader, SEVEN)
+    events.finding("k2", EntryKind.FINDING_CORRECTED, replaces="k1", correction="Five files, not six.")
+
+    desk.run(reader, SEVEN + dt.timedelta(days=1))
+
+    assert desk.told() == ["finding-corrected finding/k2"]
 
 
 def test_erased_words_are_not_told(desk: Desk, events: Events, reader: Subscriber, session: Session) -> None:

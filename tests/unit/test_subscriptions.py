@@ -32,11 +32,18 @@ class Asker:
         self.session, self.keys, self.now = session, keys, now
         self.mails: list[Confirmation] = []
 
-    def ask(self, address: str = ADDRESS, choices: Choices = EVERYTHING, after: dt.timedelta = dt.timedelta()) -> int:
+    def ask(
+        self, address: str = ADDRESS, choices: Choices = EVERYTHING, after: dt.timedelta = dt.timedelta()
+    ) -> int:
         """How many confirmation mails are queued now."""
         subscriptions.subscribe(
-            self.session, address, choices, keys=self.keys, compose=self._compose,
-            confirm_for=dt.timedelta(hours=48), now=self.now + after,
+            self.session,
+            address,
+            choices,
+            keys=self.keys,
+            compose=self._compose,
+            confirm_for=dt.timedelta(hours=48),
+            now=self.now + after,
         )
         self.session.commit()
         return self.session.scalar(select(func.count()).select_from(Delivery)) or 0
@@ -65,7 +72,11 @@ def test_nothing_is_followed_before_the_link_is_confirmed(asker: Asker, session:
     assert asker.ask() == 1
 
     subscriber = only(session)
-    assert (subscriber.state, subscriber.next_due_at, subscriber.follows) == (SubscriberState.PENDING, None, [])
+    assert (subscriber.state, subscriber.next_due_at, subscriber.follows) == (
+        SubscriberState.PENDING,
+        None,
+        [],
+    )
 
 
 def test_confirming_starts_at_the_ledgers_present_position(
@@ -114,7 +125,9 @@ def test_asking_again_changes_nothing_until_it_is_confirmed(asker: Asker, sessio
     assert only(session).frequency is Frequency.WEEKLY
 
 
-def test_somebody_elses_tag_cannot_take_over_an_address(asker: Asker, session: Session, keys: Keyring) -> None:
+def test_somebody_elses_tag_cannot_take_over_an_address(
+    asker: Asker, session: Session, keys: Keyring
+) -> None:
     asker.ask()
     asker.confirm(asker.mails[0].token)
 
@@ -131,15 +144,16 @@ def test_the_row_holds_no_address_and_no_token(asker: Asker, session: Session, k
         value if isinstance(value, bytes) else str(value).encode() for value in vars(subscriber).values()
     )
     for secret in (
-        "reader", asker.mails[0].token, subscriptions.manage_token(subscriber, keys), subscriptions.leave_token(subscriber, keys)
+        "reader",
+        asker.mails[0].token,
+        subscriptions.manage_token(subscriber, keys),
+        subscriptions.leave_token(subscriber, keys),
     ):
         assert secret.encode() not in stored
     assert subscriptions.address(subscriber, keys) == ADDRESS
 
 
-def test_an_address_moved_to_another_row_does_not_open(
-    asker: Asker, session: Session, keys: Keyring
-) -> None:
+def test_an_address_moved_to_another_row_does_not_open(asker: Asker, session: Session, keys: Keyring) -> None:
     asker.ask()
     asker.ask("other@arvenia.example")
     one, two = session.scalars(select(Subscriber).order_by(Subscriber.id))
@@ -153,7 +167,16 @@ def test_leaving_twice_is_leaving_once_and_cancels_what_waits(
     session: Session, keys: Keyring, config: Config, now: dt.datetime
 ) -> None:
     subscriber = follower(session, keys, config, now)
-    session.add(Delivery(kind="digest", subscriber=subscriber, message_id="<1>", message_sealed=b"x", created_at=now, due_at=now))  # type: ignore[arg-type]
+    session.add(
+        Delivery(
+            kind="digest",
+            subscriber=subscriber,
+            message_id="<1>",
+            message_sealed=b"x",
+            created_at=now,
+            due_at=now,
+        )
+    )  # type: ignore[arg-type]
     session.flush()
 
     for _ in range(2):
@@ -188,18 +211,25 @@ def test_who_left_and_comes_back_hears_only_of_what_is_new(
     assert (only(session).state, only(session).seen_seq) == (SubscriberState.CONFIRMED, 1)
 
 
-def test_erasing_leaves_nothing_and_its_links_stay_dead(
+def test_erasing_leaves_nothing_of_the_person_and_the_links_stay_dead(
     session: Session, keys: Keyring, config: Config, now: dt.datetime
 ) -> None:
     old = follower(session, keys, config, now)
     token = subscriptions.manage_token(old, keys)
-    session.add(Digest(subscriber=old, period="daily/2026-11-22", from_seq=0, to_seq=1, changes=1, created_at=now))
+    session.add(
+        Digest(subscriber=old, period="daily/2026-11-22", from_seq=0, to_seq=1, changes=1, created_at=now)
+    )
     session.commit()
 
     subscriptions.erase(session, old)
     session.commit()
 
-    assert [session.scalar(select(func.count()).select_from(table)) for table in (Subscriber, Follow, Digest)] == [0, 0, 0]
+    assert [
+        session.scalar(select(func.count()).select_from(table)) for table in (Subscriber, Follow, Delivery)
+    ] == [0, 0, 0]
+    assert [(digest.period, digest.subscriber_id) for digest in session.scalars(select(Digest))] == [
+        ("daily/2026-11-22", None)
+    ]
     follower(session, keys, config, now)
     assert subscriptions.by_manage_token(session, token) is None
 

@@ -22,18 +22,19 @@ class Digest(Base):
     __table_args__ = (UniqueConstraint("subscriber_id", "period"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    subscriber_id: Mapped[int] = mapped_column(ForeignKey("subscriber.id", ondelete="CASCADE"))
+    # NULL once the person was erased: that a digest of that day was sent stays, to whom does not.
+    subscriber_id: Mapped[int | None] = mapped_column(ForeignKey("subscriber.id", ondelete="SET NULL"))
     period: Mapped[str] = mapped_column(String(40))  # "weekly/2026-11-23": frequency and local date.
     from_seq: Mapped[int]
     to_seq: Mapped[int]
     changes: Mapped[int]
     created_at: Mapped[dt.datetime]
 
-    subscriber: Mapped[Subscriber] = relationship()
+    subscriber: Mapped[Subscriber | None] = relationship()
 
 
 class Delivery(Base):
-    """One mail on its way. The whole message is stored sealed, so that a second attempt is byte-identical."""
+    """One mail on its way. The whole message is stored sealed: a second attempt sends the same bytes."""
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_state_due_at", "state", "due_at"),)

@@ -3,7 +3,8 @@
 A delivery is claimed by a conditional UPDATE that changes exactly one row, under a lease with a name of its own.
 Between the mail's last line and the dot that ends it, `data_sent` is committed under the same condition: a sender
 whose lease was taken over meanwhile finds no row and hangs up without the dot. What was lost after the dot is
-counted as ambiguous, sent once more with the same Message-ID and the same bytes, then left to a person.
+counted as ambiguous, sent once more with the same Message-ID and the same bytes (less what was withdrawn since), then
+left to a person.
 """
 
 from __future__ import annotations

@@ -292,13 +292,14 @@ def read(session: Session, subscriber: Subscriber, from_seq: int, to_seq: int) -
     mine = {follow.recommendation_id for follow in subscriber.follows if follow.scope is Scope.RECOMMENDATION}
     places: dict[int, dict[int | None, list[Change]]] = {}
     corrections: dict[int, list[Change]] = {}
-    for entry in _still_told(session, entries, from_seq, to_seq):
+    folded = _folded(entries)
+    for entry in _still_told(session, [one for one in entries if one.seq in folded], from_seq, to_seq):
         about = {topic.recommendation_id for topic in entry.topics}
         change = Change(
             entry.seq,
             entry.kind,
             entry.subject,
-            ledger.facts_of(entry),
+            folded[entry.seq],
             ledger.content_of(entry),
             tuple(recommendation for number, recommendation in known.items() if number in about),
         )
@@ -367,6 +368,25 @@ def _followed(subscriber: Subscriber) -> ColumnElement[bool]:
     return or_(false(), *conditions)
 
 
+def _folded(entries: Sequence[LedgerEntry]) -> dict[int, dict[str, Any]]:
+    """The facts of each entry by `seq`; of findings that followed one another only the last, from where it began.
+
+    A reader who was never told of the first one hears "not assessed, now B", not "was C, now B".
+    """
+    facts: dict[int, dict[str, Any]] = {}
+    findings: dict[str, int] = {}
+    for entry in entries:
+        own = ledger.facts_of(entry)
+        if entry.kind in (EntryKind.FINDING_PUBLISHED, EntryKind.FINDING_CORRECTED):
+            older = findings.pop(str(own.get("replaces")), None)
+            if older is not None:
+                before = facts.pop(older)
+                own |= {name: before.get(name) for name in ("previous_grade", "previous_roll_up")}
+            findings[str(own.get("key"))] = entry.seq
+        facts[entry.seq] = own
+    return facts
+
+
 def _still_told(
     session: Session, entries: Sequence[LedgerEntry], from_seq: int, to_seq: int
 ) -> Iterable[LedgerEntry]:
@@ -383,9 +403,6 @@ def _still_told(
     )
     for seq, subject in later:
         taken_back[subject] = max(seq, taken_back.get(subject, 0))
-    for entry in entries:
-        if entry.kind is EntryKind.FINDING_CORRECTED and (key := ledger.facts_of(entry).get("replaces")):
-            taken_back[f"finding/{key}"] = entry.seq
     return [entry for entry in entries if taken_back.get(entry.subject, 0) <= entry.seq]
 
 

@@ -333,8 +333,13 @@ def _forget(session: Session, whom: ColumnElement[bool]) -> None:
     ids = select(Subscriber.id).where(whom)
     # "fetch" also takes the rows out of the session, where a new person could get an old one's number.
     fetch = {"synchronize_session": "fetch"}
-    for model in (Delivery, Digest, Follow):
+    for model in (Delivery, Follow):
         session.execute(delete(model).where(model.subscriber_id.in_(ids)), execution_options=fetch)
+    # That a digest went out stays on the page of digests, where others check theirs; to whom does not.
+    session.execute(
+        update(Digest).where(Digest.subscriber_id.in_(ids)).values(subscriber_id=None),
+        execution_options=fetch,
+    )
     session.execute(delete(Subscriber).where(whom), execution_options=fetch)
 
 
