@@ -530,3 +530,54 @@ def test_a_superseded_finding_is_shown_beside_the_one_before_it(record: Record, 
     assert "The finding, and the one before it" in text
     assert "No finding stood here." in text
     assert "Proposed" not in text
+
+
+def test_a_draft_is_discarded_by_its_author_alone(
+    session: Session, first: Recommendation, mona: Account, rafa: Account, as_somebody: As
+) -> None:
+    monitor = as_somebody(mona)
+    monitor.send("/workspace/evidence/new", answers(first, review=None, draft="1"))
+    key = one(session, Evidence).key
+    address = f"/workspace/evidence/{key}/discard"
+    token = dict(as_somebody(rafa).get("/workspace").forms[0]["fields"])["form_token"]
+    as_somebody(rafa).http.post(address, data={"form_token": token, "version": "1"})
+    assert one(session, Evidence).key == key
+
+    own = dict(monitor.get(f"/workspace/evidence/{key}").forms[-1]["fields"])
+    monitor.post(address, own | {"version": "99"}, status=409)
+    monitor.post(address, own)
+
+    again(session)
+    assert session.scalars(select(Evidence)).all() == []
+    monitor.get(f"/workspace/evidence/{key}", 404)
+
+
+def test_what_was_sent_for_review_or_published_is_not_discarded(
+    session: Session, proposal: Finding, mona: Account, as_somebody: As
+) -> None:
+    monitor = as_somebody(mona)
+    token = dict(monitor.get("/workspace").forms[0]["fields"])["form_token"]
+
+    monitor.post(
+        f"/workspace/findings/{proposal.key}/discard",
+        {"form_token": token, "version": str(proposal.version)},
+        status=403,
+    )
+
+    assert one(session, Finding).key == proposal.key
+
+
+def test_a_returned_proposal_and_a_draft_of_a_reply_are_discarded(
+    session: Session, report: Report, proposal: Finding, mona: Account, rafa: Account, as_somebody: As
+) -> None:
+    monitor = as_somebody(mona)
+    as_somebody(rafa).send(
+        f"/workspace/findings/{proposal.key}", {"decision": "return", "reason": "Say which office."}
+    )
+    monitor.send(f"/workspace/findings/{proposal.key}", {})
+    monitor.send("/workspace/replies/new", {"author": "Ministry", "draft": "1"})
+    monitor.send(f"/workspace/replies/{one(session, Reply).key}", {})
+
+    again(session)
+    assert session.scalars(select(Finding)).all() == []
+    assert session.scalars(select(Reply)).all() == []

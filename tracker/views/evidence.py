@@ -14,6 +14,7 @@ from tracker.forms.evidence import EvidenceForm
 from tracker.forms.finding import DecisionForm, WithdrawalForm
 from tracker.models import Account, Evidence, Report
 from tracker.queries import queue
+from tracker.services import drafts
 from tracker.services import evidence as service
 from tracker.views import access, attempts
 
@@ -101,6 +102,16 @@ def decide(key: str) -> Page:
         current_app.extensions["notify"](notice)
         return redirect(url_for("workspace.review"), 303)
     return _show_page(_fetch(key), form, WithdrawalForm(), 422)
+
+
+@blueprint.post("/<key>/discard")
+@access.team
+def discard(key: str) -> Page:
+    version = request.form.get("version", 0, int)
+    drafts.discard(db.session(), _fetch(key), author=access.viewer(), version=version, now=clock.now())
+    db.session().commit()
+    current_app.extensions["notify"](gettext("Discarded."))
+    return redirect(url_for("workspace.page"), 303)
 
 
 @blueprint.post("/<key>/withdrawal")

@@ -13,6 +13,7 @@ from tracker.errors import Invalid, Stale
 from tracker.forms.finding import FindingForm, HarmDecisionForm, WithdrawalForm
 from tracker.models import Clause, Finding, Recommendation
 from tracker.queries import queue
+from tracker.services import drafts
 from tracker.services import findings as service
 from tracker.views import access, attempts
 from tracker.vocabulary import N_, State
@@ -126,6 +127,16 @@ def decide(key: str) -> Page:
         current_app.extensions["notify"](notice)
         return redirect(url_for("workspace.review"), 303)
     return _show_page(_fetch(key), form, WithdrawalForm(), 422)
+
+
+@blueprint.post("/<key>/discard")
+@access.team
+def discard(key: str) -> Page:
+    version = request.form.get("version", 0, int)
+    drafts.discard(db.session(), _fetch(key), author=access.viewer(), version=version, now=clock.now())
+    db.session().commit()
+    current_app.extensions["notify"](gettext("Discarded."))
+    return redirect(url_for("workspace.page"), 303)
 
 
 @blueprint.post("/<key>/withdrawal")

@@ -1,0 +1,38 @@
+"""Throwing away what nobody but its author has seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy.orm import Session
+
+from tracker import permissions
+from tracker.errors import NotAllowed
+from tracker.models import Account, Evidence, Finding, Reply
+from tracker.services import activity, states
+from tracker.vocabulary import N_
+
+
+def discard(
+    session: Session, row: Evidence | Finding | Reply, *, author: Account, version: int, now: dt.datetime
+) -> None:
+    """Delete a draft, or a piece that was returned. Raises NotAllowed for anybody but its author, Stale if it changed.
+
+    A prepared draft of a finding that somebody took up comes back when its report file is loaded again.
+    """
+    kind = type(row).__name__.lower()
+    may = {
+        Evidence: permissions.can_edit_evidence,
+        Finding: permissions.can_edit_finding,
+        Reply: permissions.can_edit_reply,
+    }
+    if not may[type(row)](author, row):  # type: ignore[operator]
+        raise NotAllowed(
+            N_("Only drafts and returned pieces can be discarded, by the person who wrote them.")
+        )
+    if isinstance(row, Finding) and row.proposed_by_id is None:
+        raise NotAllowed(N_("This draft came with a report file and is nobody's. Leave it, or take it up."))
+    states.claim_version(session, row, version)
+    activity.record(session, author, f"{kind}-discarded", f"{kind}/{row.key}", now=now)
+    session.delete(row)
+    session.flush()
