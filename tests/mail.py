@@ -34,10 +34,13 @@ class Events:
     def __init__(self, session: Session, report: Report, now: dt.datetime) -> None:
         self.session, self.report, self.now = session, report, now
 
-    def finding(self, key: str = "k1", kind: EntryKind = EntryKind.FINDING_PUBLISHED, place: int = 0, **facts: Any) -> LedgerEntry:
+    def finding(
+        self, key: str = "k1", kind: EntryKind = EntryKind.FINDING_PUBLISHED, place: int = 0, **facts: Any
+    ) -> LedgerEntry:
         content = {
             "rationale": facts.pop(
-                "rationale", "The decree is still in force. The court applied it in May. A third sentence stays on the site."
+                "rationale",
+                "The decree is still in force. The court applied it in May. A third sentence stays on the site.",
             ),
             "would_change": "",
             "reason": facts.pop("reason", "The register shows it."),
@@ -45,58 +48,116 @@ class Events:
             "correction": facts.pop("correction", ""),
         }
         given = {
-            "key": key, "clause": "a", "grade": "E", "previous_grade": "C", "as_of": "2026-11-01", "access": "remote",
-            "cites": [1], "replaces": None, "roll_up": "E", "previous_roll_up": "C", **facts,
+            "key": key,
+            "clause": "a",
+            "grade": "E",
+            "previous_grade": "C",
+            "as_of": "2026-11-01",
+            "access": "remote",
+            "cites": [1],
+            "replaces": None,
+            "roll_up": "E",
+            "previous_roll_up": "C",
+            **facts,
         }
         return self._append(kind, f"finding/{key}", [self.report.recommendations[place]], given, content)
 
-    def evidence(self, number: int = 1, kind: EntryKind = EntryKind.EVIDENCE_PUBLISHED, places: tuple[int, ...] = (0,), **content: Any) -> LedgerEntry:
+    def evidence(
+        self,
+        number: int = 1,
+        kind: EntryKind = EntryKind.EVIDENCE_PUBLISHED,
+        places: tuple[int, ...] = (0,),
+        **content: Any,
+    ) -> LedgerEntry:
         about = [self.report.recommendations[place] for place in places]
         facts = {
-            "number": number, "date": "2025-05-14", "precision": "day", "reliability": "B", "credibility": "2",
+            "number": number,
+            "date": "2025-05-14",
+            "precision": "day",
+            "reliability": "B",
+            "credibility": "2",
             "source_type": "official-record",
-            "directions": [{"recommendation": one.number, "clause": None, "direction": "progress"} for one in about],
+            "directions": [
+                {"recommendation": one.number, "clause": None, "direction": "progress"} for one in about
+            ],
         }
         words = {
-            "title": f"Court register {number}", "summary": "It shows case files.", "publisher": "Lower Valley District Court",
-            "links": ["https://court.arvenia.example/1"], "language": "en", "remark": "", **content,
+            "title": f"Court register {number}",
+            "summary": "It shows case files.",
+            "publisher": "Lower Valley District Court",
+            "links": ["https://court.arvenia.example/1"],
+            "language": "en",
+            "remark": "",
+            **content,
         }
         return self._append(kind, f"evidence/{number}", about, facts, words)
 
     def reply(self, key: str = "r1", places: tuple[int, ...] = (0,), **content: Any) -> LedgerEntry:
         words = {
-            "author": "Government of Arvenia", "summary": "The Government rejects this.", "quotations": ["No."],
-            "source": {"publisher": "Gazette", "title": "Note", "url": "https://arvenia.example/note"}, **content,
+            "author": "Government of Arvenia",
+            "summary": "The Government rejects this.",
+            "quotations": ["No."],
+            "source": {"publisher": "Gazette", "title": "Note", "url": "https://arvenia.example/note"},
+            **content,
         }
         return self._append(
-            EntryKind.REPLY_PUBLISHED, f"reply/{key}", [self.report.recommendations[place] for place in places],
-            {"key": key, "position": "rejects", "date": "2026-01-01", "precision": "month"}, words,
+            EntryKind.REPLY_PUBLISHED,
+            f"reply/{key}",
+            [self.report.recommendations[place] for place in places],
+            {"key": key, "position": "rejects", "date": "2026-01-01", "precision": "month"},
+            words,
         )
 
     def withdrawal(self, kind: EntryKind, subject: str, place: int = 0, **facts: Any) -> LedgerEntry:
         return self._append(
-            kind, subject, [self.report.recommendations[place]], {"grade": "E", "clause": "a", "number": 1, **facts},
+            kind,
+            subject,
+            [self.report.recommendations[place]],
+            {"grade": "E", "clause": "a", "number": 1, **facts},
             {"reason": "The source asked for it."},
         )
 
-    def _append(self, kind: EntryKind, subject: str, about: list[Recommendation], facts: dict[str, Any], content: dict[str, Any]) -> LedgerEntry:
+    def _append(
+        self,
+        kind: EntryKind,
+        subject: str,
+        about: list[Recommendation],
+        facts: dict[str, Any],
+        content: dict[str, Any],
+    ) -> LedgerEntry:
         entry = ledger.append(
-            self.session, kind, subject=subject, report=self.report, recommendations=about, facts=facts,
-            content=content, now=self.now,
+            self.session,
+            kind,
+            subject=subject,
+            report=self.report,
+            recommendations=about,
+            facts=facts,
+            content=content,
+            now=self.now,
         )
         self.session.commit()
         return entry
 
 
 def follower(
-    session: Session, keys: Keyring, config: Config, now: dt.datetime, address: str = "reader@arvenia.example",
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
+    address: str = "reader@arvenia.example",
     choices: Choices = EVERYTHING,
 ) -> Subscriber:
     """Somebody who has asked and confirmed, whose confirmation mail is not in the way."""
     subscriber = subscriptions._find_or_add(
-        session, keys.keyed_hash("subscriber", subscriptions.canonical(address)),
-        keys.seal(address.encode(), subscriptions.address_context(keys.keyed_hash("subscriber", subscriptions.canonical(address)))),
-        choices, keys, now,
+        session,
+        keys.keyed_hash("subscriber", subscriptions.canonical(address)),
+        keys.seal(
+            address.encode(),
+            subscriptions.address_context(keys.keyed_hash("subscriber", subscriptions.canonical(address))),
+        ),
+        choices,
+        keys,
+        now,
     )
     subscriptions.change(session, subscriber, choices, now=now)
     session.commit()
@@ -129,15 +190,23 @@ class Inbox:
     def _answer(self, stage: str) -> str | None:
         with self.lock:
             waiting = self.answers.get(stage, [])
-            return (waiting.pop(0) if len(waiting) > 1 or not waiting[0].endswith("always") else waiting[0]) if waiting else None
+            return (
+                (waiting.pop(0) if len(waiting) > 1 or not waiting[0].endswith("always") else waiting[0])
+                if waiting
+                else None
+            )
 
-    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
+    async def handle_MAIL(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:  # noqa: N802
         if answer := self._answer("MAIL"):
             return answer
         envelope.mail_from = address
         return "250 OK"
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802
+    async def handle_RCPT(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:  # noqa: N802
         if answer := self._answer("RCPT"):
             return answer
         envelope.rcpt_tos.append(address)

@@ -131,6 +131,8 @@ def make(values: Mapping[str, Any]) -> Config:
         raise ConfigError(
             "Setting database_url: this is not a database address. Example: postgresql://user@host/name."
         ) from None
+    if backend == "sqlite" and not make_url(config.sqlalchemy_url).database:
+        raise ConfigError("Setting database_url: name a file, for example sqlite:////srv/tracker.db.")
     if backend not in ("sqlite", "postgresql"):
         raise ConfigError(f"Setting database_url: {backend} is not supported; use sqlite or postgresql.")
     return config

@@ -1,6 +1,6 @@
 """One tick of the scheduler in a process of its own, which kills itself (kill -9) at the point that is named.
 
-    python -m tests.faults.child POINT NOW
+python -m tests.faults.child POINT NOW
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def ada(make: Factory) -> Account:
     return account
 
 
-def test_past_digests_are_shown_by_day_without_anybodys_name(client: Client, app: Flask, owed: Events, now: dt.datetime) -> None:
+def test_past_digests_are_shown_by_day_without_anybodys_name(
+    client: Client, app: Flask, owed: Events, now: dt.datetime
+) -> None:
     assert "None yet" in client.get("/digests").text
     jobs.tick(app, now + DAY)
 
@@ -51,7 +53,9 @@ def test_past_digests_are_shown_by_day_without_anybodys_name(client: Client, app
     assert "arvenia.example" not in page.text
 
 
-def test_a_period_with_nothing_new_is_not_shown(client: Client, app: Flask, owed: Events, now: dt.datetime) -> None:
+def test_a_period_with_nothing_new_is_not_shown(
+    client: Client, app: Flask, owed: Events, now: dt.datetime
+) -> None:
     jobs.tick(app, now + DAY)
     jobs.tick(app, now + 2 * DAY)
 
@@ -60,13 +64,29 @@ def test_a_period_with_nothing_new_is_not_shown(client: Client, app: Flask, owed
 
 @pytest.mark.parametrize(("count", "shown"), [(9, "fewer than 10"), (10, "10 or more"), (47, "40 or more")])
 def test_how_many_there_were_is_rounded(
-    count: int, shown: str, client: Client, session: Session, make: Factory, keys: Keyring, config: Config, now: dt.datetime
+    count: int,
+    shown: str,
+    client: Client,
+    session: Session,
+    make: Factory,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
     from tracker.models import Digest
 
     for number in range(count):
         subscriber = follower(session, keys, config, now, f"r{number}@arvenia.example")
-        session.add(Digest(subscriber=subscriber, period="weekly/2026-11-23", from_seq=number, to_seq=50, changes=1, created_at=now))
+        session.add(
+            Digest(
+                subscriber=subscriber,
+                period="weekly/2026-11-23",
+                from_seq=number,
+                to_seq=50,
+                changes=1,
+                created_at=now,
+            )
+        )
     session.commit()
 
     assert shown in client.get("/digests").text
@@ -99,7 +119,9 @@ def test_with_smtp_the_outbox_says_that_mails_go_elsewhere(
 
 
 @pytest.mark.parametrize("name", ["nothing", "../keys/secret", "..%2f..%2fkeys%2fsecret", "a" * 32, "A" * 32])
-def test_the_outbox_opens_no_other_file(name: str, ada: Account, as_somebody: Callable[[Account], Client]) -> None:
+def test_the_outbox_opens_no_other_file(
+    name: str, ada: Account, as_somebody: Callable[[Account], Client]
+) -> None:
     as_somebody(ada).get(f"/outbox/{name}", 404)
 
 
@@ -120,9 +142,14 @@ def command(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     return lambda *words: CliRunner().invoke(main, ["digests", *words])
 
 
-def test_the_command_says_what_is_owed_and_sends_it(command: Callable[..., Any], owed: Events, config: Config) -> None:
+def test_the_command_says_what_is_owed_and_sends_it(
+    command: Callable[..., Any], owed: Events, config: Config
+) -> None:
     assert command("due", "--now", "2026-11-23T06:59").output == "Digests to compose: 0\nMails to send: 0\n"
-    assert command("due", "--now", "2026-11-23T08:00+01:00").output == "Digests to compose: 1\nMails to send: 0\n"
+    assert (
+        command("due", "--now", "2026-11-23T08:00+01:00").output
+        == "Digests to compose: 1\nMails to send: 0\n"
+    )
 
     sent = command("send", "--now", "2026-11-23T07:00")
     assert (sent.exit_code, sent.stdout) == (0, "Queued: 1\nSent: 1\n")

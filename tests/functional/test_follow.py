@@ -45,7 +45,10 @@ def mails(app: Flask, now: dt.datetime) -> list[str]:
     """The text parts of everything in the outbox, after sending what waits."""
     jobs.send_due(app, now)
     folder: Path = app.extensions["settings"].outbox_path
-    return [parts(path.read_bytes())[0] for path in sorted(folder.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)]
+    return [
+        parts(path.read_bytes())[0]
+        for path in sorted(folder.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
+    ]
 
 
 def link(mail: str, part: str) -> str:
@@ -63,7 +66,16 @@ def only(session: Session) -> Subscriber:
 def test_from_the_form_to_a_digest_and_out_again(
     client: Client, app: Flask, session: Session, report: Any, now: dt.datetime
 ) -> None:
-    response = client.send("/follow", fill(scope="recommendation", recommendations="lower-valley/88-b", frequency="daily", hour="18", timezone="Asia/Kathmandu"))
+    response = client.send(
+        "/follow",
+        fill(
+            scope="recommendation",
+            recommendations="lower-valley/88-b",
+            frequency="daily",
+            hour="18",
+            timezone="Asia/Kathmandu",
+        ),
+    )
     assert response.location == "/follow/asked"
     assert "a message is on its way" in client.get("/follow/asked").text
     (mail,) = mails(app, now)
@@ -93,10 +105,18 @@ def test_from_the_form_to_a_digest_and_out_again(
     assert only(session).state is SubscriberState.LEFT
 
 
-def test_no_page_of_it_sets_a_cookie_or_is_kept_in_a_cache(client: Client, session: Session, keys: Keyring, config: Config, now: dt.datetime) -> None:
+def test_no_page_of_it_sets_a_cookie_or_is_kept_in_a_cache(
+    client: Client, session: Session, keys: Keyring, config: Config, now: dt.datetime
+) -> None:
     subscriber = follower(session, keys, config, now)
     manage, leave = subscriptions.manage_token(subscriber, keys), subscriptions.leave_token(subscriber, keys)
-    for address in ("/follow", "/follow/asked", f"/follow/manage/{manage}", f"/unsubscribe/{leave}", "/follow/confirm/x"):
+    for address in (
+        "/follow",
+        "/follow/asked",
+        f"/follow/manage/{manage}",
+        f"/unsubscribe/{leave}",
+        "/follow/confirm/x",
+    ):
         response = client.http.get(address)
         assert "Set-Cookie" not in response.headers
         assert response.headers["Cache-Control"] == "no-store"
@@ -143,7 +163,14 @@ def test_asking_again_for_an_address_that_follows_changes_nothing_yet(
     [
         ("", {("scope", "everything")}),
         ("?report=lower-valley", {("scope", "report"), ("report", "lower-valley")}),
-        ("?recommendation=lower-valley/88-a&recommendation=lower-valley/89", {("scope", "recommendation"), ("recommendations", "lower-valley/88-a"), ("recommendations", "lower-valley/89")}),
+        (
+            "?recommendation=lower-valley/88-a&recommendation=lower-valley/89",
+            {
+                ("scope", "recommendation"),
+                ("recommendations", "lower-valley/88-a"),
+                ("recommendations", "lower-valley/89"),
+            },
+        ),
         ("?report=nowhere&recommendation=lower-valley/9", {("scope", "everything")}),
     ],
 )
@@ -151,7 +178,9 @@ def test_the_address_chooses_in_advance(query: str, checked: set[tuple[str, str]
     fields = client.get(f"/follow{query}").forms[0]["fields"]
 
     assert checked <= set(fields)
-    assert {value for name, value in fields if name == "recommendations"} == {value for name, value in checked if name == "recommendations"}
+    assert {value for name, value in fields if name == "recommendations"} == {
+        value for name, value in checked if name == "recommendations"
+    }
     assert dict(fields)["timezone"] == "UTC"
 
 
@@ -198,7 +227,10 @@ def test_a_form_without_its_token_is_refused(client: Client, session: Session) -
 def test_one_network_may_not_ask_for_everybody(client: Client, session: Session) -> None:
     page = client.get("/follow")
     data = {**dict(page.forms[0]["fields"]), "email": ADDRESS}
-    answers = [client.http.post("/follow", data={**data, "email": f"r{number}@arvenia.example"}).status_code for number in range(32)]
+    answers = [
+        client.http.post("/follow", data={**data, "email": f"r{number}@arvenia.example"}).status_code
+        for number in range(32)
+    ]
 
     assert answers == [303] * 30 + [429] * 2
     assert not [key for key in session.scalars(select(Attempt.key)) if "127" in key or "." in key]
@@ -218,11 +250,14 @@ def reader(session: Session, keys: Keyring, config: Config, now: dt.datetime) ->
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-def test_a_mail_program_leaves_with_one_click(multipart: bool, client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
+def test_a_mail_program_leaves_with_one_click(
+    multipart: bool, client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
     token = subscriptions.leave_token(reader, keys)
     for _ in range(2):
         response = client.http.post(
-            f"/unsubscribe/{token}", data={"List-Unsubscribe": "One-Click"},
+            f"/unsubscribe/{token}",
+            data={"List-Unsubscribe": "One-Click"},
             content_type="multipart/form-data" if multipart else None,
             headers={"Origin": "https://mail.example", "Sec-Fetch-Site": "cross-site"},
         )
@@ -232,7 +267,9 @@ def test_a_mail_program_leaves_with_one_click(multipart: bool, client: Client, s
     assert only(session).state is SubscriberState.LEFT
 
 
-def test_a_forged_leave_link_looks_the_same_and_does_nothing(client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
+def test_a_forged_leave_link_looks_the_same_and_does_nothing(
+    client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
     def answers(token: str) -> tuple[str, str]:
         shown = client.http.get(f"/unsubscribe/{token}").get_data(as_text=True).replace(token, "")
         shown = re.sub(r'name="form_token" value="[^"]+"', "", shown)
@@ -246,22 +283,47 @@ def test_a_forged_leave_link_looks_the_same_and_does_nothing(client: Client, ses
     assert only(session).state is SubscriberState.LEFT
 
 
-def test_looking_at_a_link_never_acts(client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
-    for address in (f"/unsubscribe/{subscriptions.leave_token(reader, keys)}", f"/follow/manage/{subscriptions.manage_token(reader, keys)}?act=erase"):
+def test_looking_at_a_link_never_acts(
+    client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
+    for address in (
+        f"/unsubscribe/{subscriptions.leave_token(reader, keys)}",
+        f"/follow/manage/{subscriptions.manage_token(reader, keys)}?act=erase",
+    ):
         client.get(address)
         client.http.head(address)
 
     assert only(session).state is SubscriberState.CONFIRMED
 
 
-def test_the_manage_link_changes_leaves_and_comes_back(client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
+def test_the_manage_link_changes_leaves_and_comes_back(
+    client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
     manage = f"/follow/manage/{subscriptions.manage_token(reader, keys)}"
 
-    page = client.get(client.send(manage, {"scope": "report", "report": "lower-valley", "frequency": "monthly", "month_day": "31", "hour": "0", "timezone": "America/Santiago"}, form=0).location or "")
+    page = client.get(
+        client.send(
+            manage,
+            {
+                "scope": "report",
+                "report": "lower-valley",
+                "frequency": "monthly",
+                "month_day": "31",
+                "hour": "0",
+                "timezone": "America/Santiago",
+            },
+            form=0,
+        ).location
+        or ""
+    )
     assert "Saved." in page.text
     assert "on day 31 of every month, or its last day, at 00:00 (America/Santiago)" in page.text
     found = only(session)
-    assert (found.timezone, found.next_local_date, found.follows[0].scope) == ("America/Santiago", dt.date(2026, 11, 30), Scope.REPORT)
+    assert (found.timezone, found.next_local_date, found.follows[0].scope) == (
+        "America/Santiago",
+        dt.date(2026, 11, 30),
+        Scope.REPORT,
+    )
 
     client.send(manage, {"act": "leave"}, form=1)
     assert only(session).state is SubscriberState.LEFT
@@ -270,19 +332,28 @@ def test_the_manage_link_changes_leaves_and_comes_back(client: Client, session: 
     assert only(session).state is SubscriberState.CONFIRMED
 
 
-def test_a_change_that_cannot_be_changes_nothing(client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
+def test_a_change_that_cannot_be_changes_nothing(
+    client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
     manage = f"/follow/manage/{subscriptions.manage_token(reader, keys)}"
 
-    page = client.inspect(client.send(manage, {"scope": "recommendation", "frequency": "weekly"}, form=0, status=422))
+    page = client.inspect(
+        client.send(manage, {"scope": "recommendation", "frequency": "weekly"}, form=0, status=422)
+    )
 
     assert "Choose at least one recommendation" in page.text
     assert only(session).frequency.value == "daily"
 
 
-def test_the_manage_link_erases_everything(client: Client, session: Session, reader: Subscriber, keys: Keyring) -> None:
+def test_the_manage_link_erases_everything(
+    client: Client, session: Session, reader: Subscriber, keys: Keyring
+) -> None:
     manage = f"/follow/manage/{subscriptions.manage_token(reader, keys)}"
 
-    assert "Everything about you was erased" in client.inspect(client.send(manage, {"act": "erase"}, form=2, status=200)).text
+    assert (
+        "Everything about you was erased"
+        in client.inspect(client.send(manage, {"act": "erase"}, form=2, status=200)).text
+    )
     client.get(manage, 404)
     assert session.scalar(select(func.count()).select_from(Subscriber)) == 0
 

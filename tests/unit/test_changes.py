@@ -175,5 +175,3 @@ def test_hidden_evidence_leaves_no_change(record: Record) -> None:
     record.hide_some(record.first)
 
     assert [change.kind for change in read(record)] == [EntryKind.REPORT_LOADED]
-
-

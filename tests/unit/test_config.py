@@ -30,3 +30,9 @@ def test_a_web_address_or_none_is_a_good_base_url(url: str) -> None:
 def test_a_settings_file_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load({"TRACKER_CONFIG": str(tmp_path)})
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///"])
+def test_a_database_that_is_gone_at_the_next_start_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="name a file"):
+        config.load({"TRACKER_DATABASE_URL": url})

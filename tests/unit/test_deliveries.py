@@ -29,7 +29,9 @@ def reader(session: Session, keys: Keyring, config: Config, now: dt.datetime) ->
 
 @pytest.fixture
 def queued(session: Session, reader: Subscriber, keys: Keyring, now: dt.datetime) -> Delivery:
-    delivery = deliveries.enqueue(session, reader, Mail("<m1@localhost>", b"words"), kind=DIGEST, keys=keys, now=now)
+    delivery = deliveries.enqueue(
+        session, reader, Mail("<m1@localhost>", b"words"), kind=DIGEST, keys=keys, now=now
+    )
     session.commit()
     return delivery
 
@@ -55,7 +57,9 @@ def test_the_stored_mail_opens_for_its_own_message_id_only(queued: Delivery, key
         keys.unseal(queued.message_sealed or b"", deliveries.context("<m2@localhost>"))
 
 
-def test_two_senders_never_hold_the_same_mail(queued: Delivery, session: Session, engine: Engine, now: dt.datetime) -> None:
+def test_two_senders_never_hold_the_same_mail(
+    queued: Delivery, session: Session, engine: Engine, now: dt.datetime
+) -> None:
     first = claim(session, now)
     with db.new_session(engine) as other:
         second = claim(other, now)
@@ -114,10 +118,16 @@ def test_what_was_sent_is_not_kept(queued: Delivery, session: Session, now: dt.d
     session.commit()
 
     found = look(session)
-    assert (found.state, found.message_sealed, found.last_answer) == (DeliveryState.SENT, None, "250 end of DATA")
+    assert (found.state, found.message_sealed, found.last_answer) == (
+        DeliveryState.SENT,
+        None,
+        "250 end of DATA",
+    )
 
 
-def test_it_is_tried_again_later_and_later_for_three_days(queued: Delivery, session: Session, now: dt.datetime) -> None:
+def test_it_is_tried_again_later_and_later_for_three_days(
+    queued: Delivery, session: Session, now: dt.datetime
+) -> None:
     start, pauses = now, []
     while (held := claim(session, now)) is not None:
         deliveries.retry(session, held, answer="451 RCPT", now=now)
@@ -171,7 +181,9 @@ def test_a_confirmation_is_sent_only_while_its_link_works(
     session: Session, reader: Subscriber, keys: Keyring, now: dt.datetime
 ) -> None:
     reader.confirm_token_hash, reader.confirm_expires_at = "x" * 64, now + MINUTE
-    deliveries.enqueue(session, reader, Mail("<m@x>", b"x"), kind=DeliveryKind.CONFIRMATION, keys=keys, now=now)
+    deliveries.enqueue(
+        session, reader, Mail("<m@x>", b"x"), kind=DeliveryKind.CONFIRMATION, keys=keys, now=now
+    )
     session.commit()
     held = claim(session, now)
 

@@ -27,8 +27,17 @@ from tracker.vocabulary import EntryKind
 
 EVIL = "=?utf-8?q?x=0D=0ABcc:_spy=40evil.example?="
 NAMES = [
-    "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Precedence", "List-Unsubscribe",
-    "List-Unsubscribe-Post", "MIME-Version", "Content-Type",
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Auto-Submitted",
+    "Precedence",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "MIME-Version",
+    "Content-Type",
 ]
 
 
@@ -70,7 +79,14 @@ def test_both_parts_say_the_same(
     session: Session, reader: Subscriber, events: Events, keys: Keyring, config: Config, now: dt.datetime
 ) -> None:
     events.finding("k1")
-    events.finding("k2", EntryKind.FINDING_CORRECTED, place=1, clause=None, correction="Two sites, not three.", replaces="k0")
+    events.finding(
+        "k2",
+        EntryKind.FINDING_CORRECTED,
+        place=1,
+        clause=None,
+        correction="Two sites, not three.",
+        replaces="k0",
+    )
     events.reply()
     events.evidence(7, places=(0, 2))
     events.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/3", number=3)
@@ -81,23 +97,43 @@ def test_both_parts_say_the_same(
 
     plain, rich = parts(compose(session, reader, keys, config, now))
 
-    shown = re.sub(r"\s+", " ", html.unescape(re.sub(r"<style.*?</style>|<[^>]+>", " ", rich, flags=re.DOTALL)))
+    shown = re.sub(
+        r"\s+", " ", html.unescape(re.sub(r"<style.*?</style>|<[^>]+>", " ", rich, flags=re.DOTALL))
+    )
     flat = re.sub(r"\s+", " ", plain)
     for said in (
-        "88(a) Release people held without charge", "Clause a: Release", "Not implemented", "Contrary action",
-        "1 November 2026", "The decree is still in force. The court applied it in May.", "The register shows it.",
-        "88(a) as a whole: was [C] Not implemented, now [E] Contrary action", "Two sites, not three.", "Rejects",
-        "The Government rejects this.", "January 2026", "Court register 7", "14 May 2025", "Progress: 88(a); Progress: 89",
-        "The source asked for it.", "One correction, one finding, one withdrawal, one reply of the State, one new piece of evidence",
-        "the entries 1 to 5 of our public ledger", "localhost/ledger", "every day at 07:00 (UTC)", "everything on this site",
+        "88(a) Release people held without charge",
+        "Clause a: Release",
+        "Not implemented",
+        "Contrary action",
+        "1 November 2026",
+        "The decree is still in force. The court applied it in May.",
+        "The register shows it.",
+        "88(a) as a whole: was [C] Not implemented, now [E] Contrary action",
+        "Two sites, not three.",
+        "Rejects",
+        "The Government rejects this.",
+        "January 2026",
+        "Court register 7",
+        "14 May 2025",
+        "Progress: 88(a); Progress: 89",
+        "The source asked for it.",
+        "One correction, one finding, one withdrawal, one reply of the State, one new piece of evidence",
+        "the entries 1 to 5 of our public ledger",
+        "localhost/ledger",
+        "every day at 07:00 (UTC)",
+        "everything on this site",
         "It does not tell us whether you opened it",
     ):
         assert said in flat, said
         assert said in shown, said
     assert "A third sentence" not in flat + shown
     for address in (
-        "http://localhost/reports/lower-valley/88-a", "http://localhost/evidence/7", "http://localhost/digests",
-        "http://localhost/follow/manage/", "http://localhost/unsubscribe/",
+        "http://localhost/reports/lower-valley/88-a",
+        "http://localhost/evidence/7",
+        "http://localhost/digests",
+        "http://localhost/follow/manage/",
+        "http://localhost/unsubscribe/",
     ):
         assert address in plain
         assert address in rich
@@ -113,12 +149,22 @@ def test_nothing_in_it_calls_home_and_every_link_is_ours(
     _, rich = parts(compose(session, reader, keys, config, now))
 
     assert not re.search(r"<(img|script|link|iframe|object|form)\b|url\(|@import", rich)
-    assert {found.split("/")[2] for found in re.findall(r'<[^>]*(?:href|src|action)="([^"]+)"', rich)} == {"localhost"}
+    assert {found.split("/")[2] for found in re.findall(r'<[^>]*(?:href|src|action)="([^"]+)"', rich)} == {
+        "localhost"
+    }
 
 
-@pytest.mark.parametrize("words", [EVIL, "x\r\nBcc: spy@evil.example", "\n.\nMAIL FROM:<>", "--===============1==\n"])
+@pytest.mark.parametrize(
+    "words", [EVIL, "x\r\nBcc: spy@evil.example", "\n.\nMAIL FROM:<>", "--===============1==\n"]
+)
 def test_no_words_of_people_reach_a_header(
-    words: str, session: Session, reader: Subscriber, events: Events, keys: Keyring, config: Config, now: dt.datetime
+    words: str,
+    session: Session,
+    reader: Subscriber,
+    events: Events,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
     events.evidence(1, title=words, publisher=words)
     events.finding("k1", rationale=words, reason=words)
@@ -133,7 +179,11 @@ def test_no_words_of_people_reach_a_header(
     assert "evil" not in head
     mail = read(content)
     assert (mail["Subject"], mail["To"]) == ("Your digest of 23 November 2026", "reader@arvenia.example")
-    assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
 
 
 def test_the_check_stops_a_header_smuggled_by_an_encoded_word() -> None:
@@ -145,7 +195,9 @@ def test_the_check_stops_a_header_smuggled_by_an_encoded_word() -> None:
     # On Python 3.11.7 the line break comes out; later ones refuse or encode it. Either way nothing else stands there.
     if b"\r\nBcc:" in content:
         with pytest.raises(ValueError, match="header"):
-            emails.check_headers(content, ("Subject", "Content-Type", "Content-Transfer-Encoding", "MIME-Version"))
+            emails.check_headers(
+                content, ("Subject", "Content-Type", "Content-Transfer-Encoding", "MIME-Version")
+            )
 
 
 @pytest.mark.parametrize(
@@ -167,7 +219,9 @@ def test_the_check_refuses_what_is_not_exactly_expected(head: bytes) -> None:
 def test_an_address_that_hides_a_header_is_never_mailed(config: Config, now: dt.datetime) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any refusal will do.
         emails.confirmation(
-            Confirmation("=?utf-8?q?=0D=0ABcc=3Aspy=40evil?=@evil.example", "a" * 32, "t", None), config=config, now=now
+            Confirmation("=?utf-8?q?=0D=0ABcc=3Aspy=40evil?=@evil.example", "a" * 32, "t", None),
+            config=config,
+            now=now,
         )
 
 
@@ -201,7 +255,13 @@ def test_a_second_composing_has_the_same_message_id(
 
 @pytest.mark.parametrize("words", ["Word ", "سجل المحكمة "])
 def test_a_long_digest_is_cut_before_a_mail_program_cuts_it(
-    words: str, session: Session, reader: Subscriber, events: Events, keys: Keyring, config: Config, now: dt.datetime
+    words: str,
+    session: Session,
+    reader: Subscriber,
+    events: Events,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
     for number in range(1, 121):
         events.evidence(number, title=words * 20)
@@ -245,7 +305,9 @@ def test_a_confirmation_says_nothing_of_what_was_chosen(config: Config, now: dt.
 
 
 def test_who_follows_already_gets_the_link_to_what_they_have(config: Config, now: dt.datetime) -> None:
-    mail = emails.confirmation(Confirmation("r@arvenia.example", "b" * 32, "T", "MINE"), config=config, now=now)
+    mail = emails.confirmation(
+        Confirmation("r@arvenia.example", "b" * 32, "T", "MINE"), config=config, now=now
+    )
 
     plain, _ = parts(mail.content)
     assert "http://localhost/follow/manage/MINE" in plain

@@ -358,7 +358,7 @@ def test_a_row_changed_behind_the_programs_back_is_found_by_the_audit(
 
     assert list(audit.problems(session)) == [
         NOT_ENTERED,
-        "evidence/1 was changed in the database: “summary” differs from entry 1."
+        "evidence/1 was changed in the database: “summary” differs from entry 1.",
     ]
 
 

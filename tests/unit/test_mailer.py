@@ -141,7 +141,17 @@ def test_an_address_that_cannot_be_used_stops_the_start_and_shows_no_password(
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("localhost.example", False), ("127.0.0.1.example", False)])
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+    ],
+)
 def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
     assert mailer._is_loopback(host) is loopback
 

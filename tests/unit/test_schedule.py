@@ -14,9 +14,20 @@ from tracker.services.schedule import Rhythm
 from tracker.vocabulary import Frequency
 
 ODD_ZONES = [
-    "UTC", "America/Santiago", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu", "Pacific/Apia",
-    "Europe/Berlin", "America/Havana", "Asia/Beirut", "Pacific/Kiritimati", "Asia/Urumqi", "Antarctica/Troll",
+    "UTC",
+    "America/Santiago",
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Europe/Berlin",
+    "America/Havana",
+    "Asia/Beirut",
+    "Pacific/Kiritimati",
+    "Asia/Urumqi",
+    "Antarctica/Troll",
 ]
+
 
 def utc(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
@@ -30,7 +41,9 @@ rhythms = st.builds(
     hour=st.integers(0, 23),
     timezone=st.sampled_from(ODD_ZONES) | st.sampled_from(schedule.timezones()),
 )
-moments = st.integers(0, 28 * 366 * 24 * 60).map(lambda minutes: utc("2009-01-01") + dt.timedelta(minutes=minutes))
+moments = st.integers(0, 28 * 366 * 24 * 60).map(
+    lambda minutes: utc("2009-01-01") + dt.timedelta(minutes=minutes)
+)
 
 
 def daily(zone: str, hour: int) -> Rhythm:

@@ -71,10 +71,16 @@ def test_a_dead_thread_ends_the_process(app: Flask, monkeypatch: pytest.MonkeyPa
 
 def test_sigterm_ends_the_process_that_is_the_clock(config: Config) -> None:
     environment = {
-        "TRACKER_DATA_DIR": str(config.data_dir), "TRACKER_DATABASE_URL": config.sqlalchemy_url, "PATH": os.environ["PATH"],
+        "TRACKER_DATA_DIR": str(config.data_dir),
+        "TRACKER_DATABASE_URL": config.sqlalchemy_url,
+        "PATH": os.environ["PATH"],
     }
     child = subprocess.Popen(
-        [sys.executable, "-m", "tracker", "scheduler"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tracker", "scheduler"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert child.stderr is not None
     assert "scheduler-started" in child.stderr.readline()
@@ -85,7 +91,12 @@ def test_sigterm_ends_the_process_that_is_the_clock(config: Config) -> None:
 
 
 def test_one_persons_failure_does_not_stop_the_others(
-    app: Flask, session: Session, make: Factory, keys: Keyring, config: Config, now: dt.datetime,
+    app: Flask,
+    session: Session,
+    make: Factory,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
     report = make.report()
     broken = follower(session, keys, config, now)
@@ -104,7 +115,9 @@ def test_one_persons_failure_does_not_stop_the_others(
     ]
 
 
-def test_one_parts_failure_does_not_stop_the_rest(app: Flask, now: dt.datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_parts_failure_does_not_stop_the_rest(
+    app: Flask, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
