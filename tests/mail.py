@@ -196,17 +196,17 @@ class Inbox:
                 else None
             )
 
-    async def handle_MAIL(
+    async def handle_MAIL(  # noqa: N802
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:  # noqa: N802
+    ) -> str:
         if answer := self._answer("MAIL"):
             return answer
         envelope.mail_from = address
         return "250 OK"
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:  # noqa: N802
+    ) -> str:
         if answer := self._answer("RCPT"):
             return answer
         envelope.rcpt_tos.append(address)
