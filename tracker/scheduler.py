@@ -105,12 +105,14 @@ def start_background(config: Config) -> Clockwork:
 
 def run_forever(config: Config) -> None:
     """Be the clock until SIGTERM or SIGINT; then finish the current item."""
+    ends = {signal.SIGTERM, signal.SIGINT}
+    # Held back in all threads and asked for here. A handler that sets an Event would hang for ever if it ran while
+    # this thread was just about to wait for that Event.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     clockwork = Clockwork(create_app(config))
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     clockwork.start()
     _log.info("scheduler-started")
-    ended.wait()
+    signal.sigwait(ends)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)  # A second Ctrl+C does not wait for the current item.
     clockwork.shutdown()
     _log.info("scheduler-stopped")

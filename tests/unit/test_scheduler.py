@@ -86,7 +86,10 @@ def test_sigterm_ends_the_process_that_is_the_clock(config: Config) -> None:
     assert "scheduler-started" in child.stderr.readline()
     child.send_signal(signal.SIGTERM)
 
-    _, rest = child.communicate(timeout=30)
+    try:
+        _, rest = child.communicate(timeout=30)
+    finally:
+        child.kill()
     assert (child.returncode, "scheduler-stopped" in rest) == (0, True)
 
 
