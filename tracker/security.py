@@ -173,11 +173,6 @@ def totp_uri(secret: str, *, issuer: str, email: str) -> str:
     return f"otpauth://totp/{label}?{urlencode({'secret': secret, 'issuer': issuer}, quote_via=quote)}"
 
 
-def totp_code(secret: str, at: dt.datetime) -> str:
-    """The code an app shows at that moment."""
-    return _code(secret, int(at.timestamp()) // STEP_SECONDS)
-
-
 def totp_step(secret: str, code: str, now: dt.datetime) -> int | None:
     """The time step whose code this is: the present one, the one before or the one after. None: not a right code."""
     plain, present = normal_code(code), int(now.timestamp()) // STEP_SECONDS

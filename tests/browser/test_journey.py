@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import hmac
 import re
-import struct
-import time
 from collections.abc import Callable
 from email import message_from_string, policy
 from typing import Any
 
 import pytest
 
+from tests import authenticator
 from tests.browser.conftest import Tracker
 from tests.browser.keyboard import Person
 
@@ -23,11 +20,8 @@ PASSWORD = "seven blue herons walk home"
 
 
 def code(secret: str, ahead: int = 0) -> str:
-    """The code that an authenticator app shows (RFC 6238), for the present half-minute or a later one."""
-    key = base64.b32decode(secret.replace(" ", ""))
-    digest = hmac.digest(key, struct.pack(">Q", int(time.time()) // 30 + ahead), "sha1")
-    offset = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
+    """The code for the present half-minute, or for a later one."""
+    return authenticator.code(secret, dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30 * ahead))
 
 
 def set_up(person: Person, link: str) -> str:

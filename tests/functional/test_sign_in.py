@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from tests import authenticator
 from tests.factories import Factory
 from tests.functional.conftest import Client, Page
 from tracker import config as settings
@@ -54,7 +55,7 @@ def make_person(session: Session, app: Flask, email: str, role: Role, now: dt.da
         token,
         password=PASSWORD,
         totp_secret=secret,
-        code=security.totp_code(secret, yesterday),
+        code=authenticator.code(secret, yesterday),
         credentials=credentials,
         now=yesterday,
     )
@@ -78,7 +79,7 @@ def sign_in(
 
 
 def code_at(secret: str, moment: dt.datetime) -> str:
-    return security.totp_code(secret, moment)
+    return authenticator.code(secret, moment)
 
 
 # The whole way

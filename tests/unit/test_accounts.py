@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
+from tests import authenticator
 from tests.factories import Factory
 from tracker import db, security
 from tracker.errors import Invalid, NotAllowed, NotFound, TrackerError
@@ -55,7 +56,7 @@ def use_link(
         token,
         password=password,
         totp_secret=secret,
-        code=security.totp_code(secret, now),
+        code=authenticator.code(secret, now),
         credentials=CREDENTIALS,
         now=now,
     )
@@ -171,22 +172,22 @@ def test_a_new_link_leaves_what_works_until_it_is_used_and_then_replaces_all(
 ) -> None:
     token = accounts.renew_invitation(session, person.account, now=now, hours=72)
     session.commit()
-    cookie = enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now), now)
+    cookie = enter(session, person.account.email, PASSWORD, authenticator.code(person.secret, now), now)
     secret = security.new_totp_secret()
     use_link(session, token, secret, now, password="another mill by the river")
     session.commit()
     assert not signed_in(session, cookie, now)
     later = now + 5 * MINUTE
     for password, code in [
-        (PASSWORD, security.totp_code(secret, later)),
-        ("another mill by the river", security.totp_code(person.secret, later)),
+        (PASSWORD, authenticator.code(secret, later)),
+        ("another mill by the river", authenticator.code(person.secret, later)),
         ("another mill by the river", person.codes[0]),
     ]:
         with pytest.raises(Invalid):
             enter(session, person.account.email, password, code, later)
         session.rollback()
     enter(
-        session, person.account.email, "another mill by the river", security.totp_code(secret, later), later
+        session, person.account.email, "another mill by the river", authenticator.code(secret, later), later
     )
 
 
@@ -215,7 +216,7 @@ def test_no_first_link_beside_an_account_that_somebody_added(
 
 
 def test_password_and_code_together_sign_in(session: Session, person: Person, now: dt.datetime) -> None:
-    code = security.totp_code(person.secret, now)
+    code = authenticator.code(person.secret, now)
     token = enter(session, " MONA@arvenia.example", PASSWORD, f" {code[:3]} {code[3:]} ", now)
     assert signed_in(session, token, now)
     assert session.scalars(select(SignIn)).one().token_hash != token
@@ -236,7 +237,7 @@ def test_password_and_code_together_sign_in(session: Session, person: Person, no
 def test_every_wrong_part_gets_the_same_answer(
     session: Session, person: Person, now: dt.datetime, email: str, password: str, code: str
 ) -> None:
-    code = security.totp_code(person.secret, now) if code == "right" else code
+    code = authenticator.code(person.secret, now) if code == "right" else code
     with pytest.raises(Invalid) as refusal:
         enter(session, email, password, code, now)
     assert (refusal.value.message, refusal.value.field) == (sign_ins.WRONG, None)
@@ -245,7 +246,7 @@ def test_every_wrong_part_gets_the_same_answer(
 def test_an_inactive_account_gets_the_same_answer(session: Session, person: Person, now: dt.datetime) -> None:
     accounts.set_active(session, person.account, False, by=None, now=now)
     with pytest.raises(Invalid, match="is not right"):
-        enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now), now)
+        enter(session, person.account.email, PASSWORD, authenticator.code(person.secret, now), now)
 
 
 def test_an_account_that_is_not_set_up_gets_the_same_answer(
@@ -259,28 +260,28 @@ def test_an_account_that_is_not_set_up_gets_the_same_answer(
 def test_a_code_is_good_once_also_written_differently_and_no_older_one_after_it(
     session: Session, person: Person, now: dt.datetime
 ) -> None:
-    code = security.totp_code(person.secret, now)
-    before = security.totp_code(person.secret, now - MINUTE / 2)
+    code = authenticator.code(person.secret, now)
+    before = authenticator.code(person.secret, now - MINUTE / 2)
     enter(session, person.account.email, PASSWORD, code, now)
     for used in (code, f" {code[:3]} {code[3:]}", before):
         with pytest.raises(Invalid):
             enter(session, person.account.email, PASSWORD, used, now + MINUTE / 6)
         session.rollback()
     enter(
-        session, person.account.email, PASSWORD, security.totp_code(person.secret, now + MINUTE), now + MINUTE
+        session, person.account.email, PASSWORD, authenticator.code(person.secret, now + MINUTE), now + MINUTE
     )
 
 
 def test_the_code_of_the_set_up_does_not_sign_in(session: Session, now: dt.datetime) -> None:
     person = set_up(session, "mona@arvenia.example", Role.MONITOR, now)
     with pytest.raises(Invalid):
-        enter(session, person.account.email, PASSWORD, security.totp_code(person.secret, now), now)
+        enter(session, person.account.email, PASSWORD, authenticator.code(person.secret, now), now)
 
 
 def test_a_wrong_password_does_not_use_the_code_up(
     session: Session, person: Person, now: dt.datetime
 ) -> None:
-    code = security.totp_code(person.secret, now)
+    code = authenticator.code(person.secret, now)
     with pytest.raises(Invalid):
         enter(session, person.account.email, "four quarries and a hill", code, now)
     session.rollback()
@@ -289,7 +290,7 @@ def test_a_wrong_password_does_not_use_the_code_up(
 
 def test_codes_count_one_step_early_or_late_and_no_more(person: Person, now: dt.datetime) -> None:
     step = now.timestamp() // 30
-    code = security.totp_code(person.secret, now)
+    code = authenticator.code(person.secret, now)
     assert security.totp_step(person.secret, code, now) == step
     assert security.totp_step(person.secret, code, now + MINUTE / 2) == step
     assert security.totp_step(person.secret, code, now - MINUTE / 2) == step
@@ -301,13 +302,13 @@ def test_the_codes_are_those_of_the_standard() -> None:
     # RFC 6238, appendix B, the last six of its eight digits.
     secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
     for seconds, code in [(59, "287082"), (1111111109, "081804"), (20000000000, "353130")]:
-        assert security.totp_code(secret, dt.datetime.fromtimestamp(seconds, dt.UTC)) == code
+        assert authenticator.code(secret, dt.datetime.fromtimestamp(seconds, dt.UTC)) == code
 
 
 def test_of_many_who_send_a_code_at_once_one_is_let_in(
     engine: Engine, session: Session, person: Person, now: dt.datetime
 ) -> None:
-    code = security.totp_code(person.secret, now)
+    code = authenticator.code(person.secret, now)
     assert at_once(engine, lambda own: enter(own, person.account.email, PASSWORD, code, now), 5) == 1
     assert session.scalar(select(func.count()).select_from(SignIn)) == 1
 
@@ -341,7 +342,7 @@ def test_the_second_factor_is_sealed_to_its_account(
     other.account.totp_sealed = person.account.totp_sealed
     session.commit()
     with pytest.raises(Invalid):
-        enter(session, other.account.email, PASSWORD, security.totp_code(person.secret, now), now)
+        enter(session, other.account.email, PASSWORD, authenticator.code(person.secret, now), now)
 
 
 def test_who_holds_the_second_factor_is_told_from_who_guesses(
@@ -350,10 +351,10 @@ def test_who_holds_the_second_factor_is_told_from_who_guesses(
     def held(account: Account | None, code: str) -> bool:
         return sign_ins.code_is_right(session, account, code, credentials=CREDENTIALS, now=now)
 
-    assert held(person.account, security.totp_code(person.secret, now))
+    assert held(person.account, authenticator.code(person.secret, now))
     assert held(person.account, person.codes[0])
     assert not held(person.account, "000000")
-    assert not held(None, security.totp_code("A" * 32, now))
+    assert not held(None, authenticator.code("A" * 32, now))
 
 
 # Sessions
@@ -447,7 +448,7 @@ def test_a_change_of_password_at_the_same_moment_leaves_no_sign_in_with_the_old_
             own,
             accounts.by_email(own, person.account.email),
             matched=matched,
-            code=security.totp_code(person.secret, now),
+            code=authenticator.code(person.secret, now),
             credentials=CREDENTIALS,
             now=now,
             hours=12,

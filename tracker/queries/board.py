@@ -105,6 +105,12 @@ class Board:
         return min((row.timeliness.due_on for row in self.rows if row.timeliness.due_on), default=None)
 
 
+def every_report(session: Session) -> Sequence[Report]:
+    """All reports with their recommendations, in the order in which they were entered."""
+    query = select(Report).options(selectinload(Report.recommendations)).order_by(Report.id)
+    return session.scalars(query).all()
+
+
 def find_report(session: Session, slug: str) -> Report:
     """The report at an address, or NotFound."""
     # PostgreSQL cannot even be asked for a text with a NUL in it.

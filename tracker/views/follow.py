@@ -6,8 +6,6 @@ import datetime as dt
 from functools import partial
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
-from sqlalchemy import select
-from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
 from tracker import clock, db, emails, sessions
@@ -17,6 +15,7 @@ from tracker.forms import token as form_token
 from tracker.forms.subscription import ChoicesForm, SubscriptionForm, values_of
 from tracker.keyring import Keyring
 from tracker.models import Report, Subscriber
+from tracker.queries import board as boards
 from tracker.services import attempts, subscriptions
 from tracker.services.schedule import Rhythm
 from tracker.services.subscriptions import Choices
@@ -42,7 +41,7 @@ def keep_to_yourself(response: Response) -> Response:
 @access.anyone
 def page() -> str:
     """The form; `?report=` and `?recommendation=` choose in advance."""
-    reports = _reports()
+    reports = boards.every_report(db.session())
     values = values_of(_DEFAULT, reports)
     slugs = {report.slug for report in reports}
     numbers = {f"{report.slug}/{one.number}" for report in reports for one in report.recommendations}
@@ -67,7 +66,7 @@ def subscribe() -> Response | tuple[str, int]:
     with db.writing() as own:
         attempts.hit(own, sessions.client_key("follow", now), limit=_PER_NETWORK, window=_HOUR, now=now)
         attempts.hit(own, keys.keyed_hash("attempt", "follow"), limit=_OVERALL, window=_HOUR, now=now)
-    form = SubscriptionForm(request.form, reports=_reports())
+    form = SubscriptionForm(request.form, reports=boards.every_report(db.session()))
     if not form.validate():
         return render_template("follow/page.html", form=form), 422
     try:
@@ -128,7 +127,7 @@ def manage(token: str) -> str | tuple[str, int]:
     subscriber = subscriptions.by_manage_token(db.session(), token)
     if subscriber is None:
         return render_template("follow/gone.html"), 404
-    reports = _reports()
+    reports = boards.every_report(db.session())
     form = ChoicesForm(reports=reports, **values_of(subscriptions.current(subscriber), reports))
     return _manage_page(subscriber, form)
 
@@ -149,7 +148,7 @@ def change(token: str) -> Response | str | tuple[str, int]:
     if act == "leave":
         subscriptions.leave(session, subscriber, now=now)
     else:
-        form = ChoicesForm(request.form, reports=_reports())
+        form = ChoicesForm(request.form, reports=boards.every_report(db.session()))
         if not form.validate():
             return _manage_page(subscriber, form), 422
         try:
@@ -198,12 +197,6 @@ def _words(choices: Choices) -> dict[str, object]:
         "recommendations": subscriptions.recommendations(session, choices),
         "rhythm": emails.rhythm_words(choices.rhythm),
     }
-
-
-def _reports() -> list[Report]:
-    return list(
-        db.session().scalars(select(Report).options(selectinload(Report.recommendations)).order_by(Report.id))
-    )
 
 
 def _config() -> Config:
