@@ -169,19 +169,19 @@ class _Closing:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = db.make_engine(database_url)
+def engine(database_url: str, keys: keyring.Keyring) -> Iterator[Engine]:
+    engine = db.make_engine(database_url, keys)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
+def session(database_url: str, keys: keyring.Keyring) -> Iterator[Session]:
     """A session of the test's own. The app has others: commit what it should see, and before looking again.
 
     On SQLite it begins DEFERRED, unlike the program's: an assertion that reads would else lock the app out.
     """
-    engine = db.make_engine(database_url)
+    engine = db.make_engine(database_url, keys)
     if engine.dialect.name == "sqlite":
         event.remove(engine, "begin", db._begin_sqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN DEFERRED"))

@@ -37,7 +37,7 @@ def create_app(config: Config) -> Flask:
     app.extensions["settings"] = config
     app.extensions["keyring"] = keyring.load(config.keys_path, config.secret_key.get_secret_value())
     Babel(app)
-    db.init_app(app, db.make_engine(config.sqlalchemy_url))
+    db.init_app(app, db.make_engine(config.sqlalchemy_url, app.extensions["keyring"]))
     pages.init_app(app)
     errors.init_app(app)
     sessions.init_app(app)

@@ -51,6 +51,9 @@ class Config(BaseModel):
     confirm_link_hours: int = Field(ge=1, le=24 * 7)
     proxy_hops: int = Field(ge=0, le=5)
     security_contact: str = Field(pattern=r"^((mailto:|https://)\S+)?$")
+    capture: Literal["off", "direct", "proxy"]
+    capture_proxy: SecretStr
+    capture_delay_minutes: int = Field(ge=0, le=24 * 60)
     log_level: Literal["debug", "info", "warning", "error"]
     reports: tuple[Path, ...]
 
@@ -120,6 +123,15 @@ def make(values: Mapping[str, Any]) -> Config:
         ) from None
     if config.base_url and not _is_web_address(config.base_url):
         raise ConfigError("Setting base_url: write an address like https://tracker.example.org, or none.")
+    proxy = config.capture_proxy.get_secret_value()
+    if proxy and not _is_socks_address(proxy):
+        raise ConfigError(
+            "Setting capture_proxy: write an address like socks5h://127.0.0.1:9050. No other kind of proxy is used."
+        )
+    if config.capture == "proxy" and not proxy:
+        raise ConfigError(
+            "Setting capture: to capture through a proxy, say which in capture_proxy, for example socks5h://127.0.0.1:9050."
+        )
     secret = config.secret_key.get_secret_value()
     if secret and len(secret) < 32:
         raise ConfigError(
@@ -146,6 +158,16 @@ def _is_web_address(url: str) -> bool:
         return False
     # Links in mails, and so the header for leaving, begin with it.
     return good and re.fullmatch(r"[!-~]+", url) is not None and not (parts.query or parts.fragment)
+
+
+def _is_socks_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "socks5h" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        return False
+    # Longer names and passwords do not fit into the protocol.
+    return good and not (parts.path.strip("/") or parts.query or parts.fragment) and len(url) < 500
 
 
 def _plain(item: ErrorDetails) -> str:

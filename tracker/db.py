@@ -21,12 +21,18 @@ from flask import Flask, current_app, g, request
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 
+from tracker.models import sealing
+from tracker.models.sealing import Vault
+
 ROOT = Path(__file__).resolve().parent.parent
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for SQLite or PostgreSQL whose transactions are real ones on both."""
+def make_engine(url: str, vault: Vault | None = None) -> Engine:
+    """An engine for SQLite or PostgreSQL whose transactions are real ones on both.
+
+    With `vault` its sessions can open and close sealed text.
+    """
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite)
@@ -34,6 +40,8 @@ def make_engine(url: str) -> Engine:
     else:
         # Pinging costs a round trip and saves the first request after a database restart.
         engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    if vault is not None:
+        sealing.unlock(engine, vault)
     return engine
 
 

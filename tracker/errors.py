@@ -81,6 +81,16 @@ class InvalidFile(Invalid):
         super().__init__(message, None, **values)
 
 
+class CaptureFailed(TrackerError):
+    """A web page could not be captured. `lasting`: trying again would give the same."""
+
+    status = 502
+
+    def __init__(self, message: str, *, lasting: bool = False, **values: object) -> None:
+        self.lasting = lasting
+        super().__init__(message, **values)
+
+
 class TooMany(TrackerError):
     """Too many attempts in too short a time."""
 

@@ -4,10 +4,12 @@
 `ledger.key`  Ed25519 private key that signs checkpoints.
 `mailer.key`  X25519 private key that opens subscribers' addresses and stored mails (HPKE, RFC 9180).
 `mailer.pub`  its public half: with this alone a process can add subscribers and cannot read them.
+`records.keys`  the keys that wrap the keys of restricted records (`tracker/wrapping_keys.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -22,10 +24,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tracker import wrapping_keys
 from tracker.errors import ConfigError
+from tracker.wrapping_keys import WrappingKeys
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-FILES = ("secret", "ledger.key", "mailer.key", "mailer.pub")
+FILES = ("secret", "ledger.key", "mailer.key", "mailer.pub", wrapping_keys.FILE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Keyring:
     _ledger: Ed25519PrivateKey
     _mailer: X25519PrivateKey
     _mailer_public: X25519PublicKey
+    records: WrappingKeys
 
     def __repr__(self) -> str:
         return "Keyring(…)"
@@ -63,6 +68,14 @@ class Keyring:
         """An Ed25519 signature (64 bytes) by the ledger key."""
         return self._ledger.sign(message)
 
+    def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
+        """Wrap a record's key: (name of the wrapping key, ciphertext)."""
+        return self.records.wrap(key, context)
+
+    def unwrap(self, kid: str, wrapped: bytes, context: str) -> bytes:
+        """A record's key again. Raises ValueError if it was altered or moved, or the wrapping key is not here."""
+        return self.records.unwrap(kid, wrapped, context)
+
     @property
     def ledger_public_key(self) -> bytes:
         """The 32 bytes that verify checkpoints."""
@@ -87,6 +100,10 @@ def create(folder: Path) -> list[str]:
         private = X25519PrivateKey.from_private_bytes(_read(folder / "mailer.key"))
         _write(folder / "mailer.pub", private.public_key().public_bytes_raw())
         made.append("mailer.pub")
+    if not (folder / wrapping_keys.FILE).exists():
+        with contextlib.suppress(FileExistsError):
+            wrapping_keys.create(folder / wrapping_keys.FILE)
+            made.append(wrapping_keys.FILE)
     return made
 
 
@@ -98,6 +115,7 @@ def load(folder: Path, secret_key: str = "") -> Keyring:
         Ed25519PrivateKey.from_private_bytes(_read(folder / "ledger.key")),
         mailer,
         X25519PublicKey.from_public_bytes(_read(folder / "mailer.pub")),
+        WrappingKeys(folder / wrapping_keys.FILE),
     )
 
 
@@ -110,13 +128,23 @@ def problems(folder: Path) -> list[str]:
             found.append(
                 f"The key file {path} is missing. Run `tracker init`, or restore it from your backup."
             )
-        elif path.stat().st_size != 32:
+        elif name == wrapping_keys.FILE and _damaged(path):
+            found.append(f"The key file {path} is damaged. Restore it from your backup.")
+        elif name != wrapping_keys.FILE and path.stat().st_size != 32:
             found.append(
                 f"The key file {path} is damaged: it must hold 32 bytes. Restore it from your backup."
             )
         elif path.stat().st_mode & 0o077:
             found.append(f"The key file {path} can be read by others. Run: chmod 600 {path}")
     return found
+
+
+def _damaged(path: Path) -> bool:
+    try:
+        wrapping_keys.read(path)
+    except ConfigError:
+        return True
+    return False
 
 
 def _write(path: Path, content: bytes) -> None:

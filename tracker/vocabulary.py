@@ -205,15 +205,17 @@ class State(Word):
     ACCEPTED = "accepted", N_("Accepted")
     SUPERSEDED = "superseded", N_("Superseded")
     WITHDRAWN = "withdrawn", N_("Withdrawn")
+    ERASED = "erased", N_("Erased")
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.DRAFT: frozenset({State.SUBMITTED}),
-    State.SUBMITTED: frozenset({State.ACCEPTED, State.RETURNED}),
-    State.RETURNED: frozenset({State.SUBMITTED}),
-    State.ACCEPTED: frozenset({State.SUPERSEDED, State.WITHDRAWN}),
+    State.DRAFT: frozenset({State.SUBMITTED, State.ERASED}),
+    State.SUBMITTED: frozenset({State.ACCEPTED, State.RETURNED, State.ERASED}),
+    State.RETURNED: frozenset({State.SUBMITTED, State.ERASED}),
+    State.ACCEPTED: frozenset({State.SUPERSEDED, State.WITHDRAWN, State.ERASED}),
     State.SUPERSEDED: frozenset(),
-    State.WITHDRAWN: frozenset(),
+    State.WITHDRAWN: frozenset({State.ERASED}),
+    State.ERASED: frozenset(),
 }
 
 EDITABLE = (State.DRAFT, State.RETURNED)
@@ -233,9 +235,127 @@ class EntryKind(Word):
     REPLY_PUBLISHED = "reply-published", N_("Reply of the State")
     REPLY_CORRECTED = "reply-corrected", N_("Reply corrected")
     REPLY_WITHDRAWN = "reply-withdrawn", N_("Reply withdrawn")
+    EXHIBIT_PUBLISHED = "exhibit-published", N_("New exhibit")
+    DISSENT_PUBLISHED = "dissent-published", N_("Dissenting note")
+    EVIDENCE_ERASED = "evidence-erased", N_("Evidence erased")
+    PRIVATE_ROOT = "private-root", N_("Sealed root of the day")
 
 
-WITHDRAWALS = (EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN)
+#: After one of these the subject's words are given to nobody any more.
+WITHDRAWALS = (
+    EntryKind.EVIDENCE_WITHDRAWN,
+    EntryKind.FINDING_WITHDRAWN,
+    EntryKind.REPLY_WITHDRAWN,
+    EntryKind.EVIDENCE_ERASED,
+)
+#: Proof for later, and no news: feeds, pages of changes and digests leave these out.
+SILENT = (EntryKind.PRIVATE_ROOT,)
+
+
+class FileKind(Word):
+    """A kind of file that an exhibit may be. `endings` are the file names' endings, `media_type` is for the record
+    only: originals are never served under it.
+    """
+
+    endings: tuple[str, ...]
+    media_type: str
+
+    def __new__(cls, value: str, label: str, endings: tuple[str, ...], media_type: str) -> FileKind:
+        kind = object.__new__(cls)
+        kind._value_ = value
+        kind.label, kind.endings, kind.media_type = label, endings, media_type
+        return kind
+
+    PDF = "pdf", N_("PDF"), ("pdf",), "application/pdf"
+    JPEG = "jpeg", N_("JPEG image"), ("jpg", "jpeg"), "image/jpeg"
+    PNG = "png", N_("PNG image"), ("png",), "image/png"
+    WEBP = "webp", N_("WebP image"), ("webp",), "image/webp"
+    MP4 = "mp4", N_("MP4 video"), ("mp4", "m4v"), "video/mp4"
+    WEBM = "webm", N_("WebM video"), ("webm",), "video/webm"
+    MP3 = "mp3", N_("MP3 sound"), ("mp3",), "audio/mpeg"
+    OGG = "ogg", N_("Ogg sound"), ("ogg", "oga", "opus"), "audio/ogg"
+    TXT = "txt", N_("Plain text"), ("txt",), "text/plain"
+    CSV = "csv", N_("CSV table"), ("csv",), "text/csv"
+    DOCX = (
+        "docx",
+        N_("Word document"),
+        ("docx",),
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    )
+    ODT = "odt", N_("OpenDocument text"), ("odt",), "application/vnd.oasis.opendocument.text"
+    ZIP = "zip", N_("ZIP archive"), ("zip",), "application/zip"
+    EML = "eml", N_("E-mail message"), ("eml",), "message/rfc822"
+    WARC = "warc", N_("Web archive (WARC)"), ("warc", "warc.gz"), "application/warc"
+    WACZ = "wacz", N_("Web archive (WACZ)"), ("wacz",), "application/wacz+zip"
+
+
+IMAGES = (FileKind.JPEG, FileKind.PNG, FileKind.WEBP)
+
+
+class CopyMethod(Word):
+    """How a public copy was made from an original."""
+
+    PIXELS = "pixels", N_("rebuilt from its pixels")
+    RASTERISED = "rasterised", N_("pages turned into pictures")
+    CLEANED = "cleaned", N_("cleaned by the team and uploaded")
+
+
+class CustodyAction(Word):
+    """What was done with an exhibit: a line of its custody log."""
+
+    UPLOADED = "uploaded", N_("Uploaded")
+    CAPTURED = "captured", N_("Captured from the web")
+    VIEWED = "viewed", N_("Viewed")
+    DOWNLOADED = "downloaded", N_("Downloaded")
+    COPIED = "copied", N_("Public copy made")
+    RELEASED = "released", N_("Public copy released")
+    REDACTED = "redacted", N_("Cleaned copy uploaded")
+    EXPORTED = "exported", N_("Exported in a pack")
+    CHECKED = "checked", N_("Integrity checked: whole")
+    DAMAGED = "damaged", N_("Integrity checked: damaged or missing")
+    WITHDRAWN = "withdrawn", N_("Public copy withdrawn")
+    ERASED = "erased", N_("Erased")
+
+
+class ConsentScope(Word):
+    """What a person agreed to when they gave information."""
+
+    INTERNAL = "internal", N_("For the team only")
+    UN = "un", N_("May be shared with the United Nations")
+    ANONYMOUS = "anonymous", N_("May be published without a name")
+    PUBLISH = "publish", N_("May be published")
+
+
+PUBLISHING = (ConsentScope.ANONYMOUS, ConsentScope.PUBLISH)
+
+
+class Detail(Word):
+    """A sensitive part of evidence, for which pages show a blurred value instead."""
+
+    EXACT_DATE = "exact-date", N_("Exact date")
+    EXACT_PLACE = "exact-place", N_("Exact place")
+    NAMES = "names", N_("Names")
+
+
+class CaptureState(Word):
+    """Where the capture of a link stands."""
+
+    QUEUED = "queued", N_("Waiting")
+    RUNNING = "running", N_("Running")
+    DONE = "done", N_("Captured")
+    FAILED = "failed", N_("Failed")
+
+
+class Need(Word):
+    """What a reviewer finds wanting when they return something."""
+
+    SOURCE = "source", N_("The source is unclear, or its grade is not explained")
+    DATE = "date", N_("The date is missing or not proven")
+    BEARING = "bearing", N_("What it bears on is wrong or incomplete")
+    WORDING = "wording", N_("The wording says more than the source does")
+    HARM = "harm", N_("Somebody could be recognised")
+    EVIDENCE = "evidence", N_("More or other evidence is needed")
+    OTHER = "other", N_("Something else")
 
 
 class Frequency(Word):

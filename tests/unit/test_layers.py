@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[2] / "tracker"
 
 #: From the bottom up. A module may import its own layer and those before it.
 LAYERS = [
-    {"vocabulary", "errors", "verifier", "text", "clock", "words_diff"},
+    {"vocabulary", "errors", "verifier", "text", "clock", "words_diff", "examiner"},
     {"roll_up", "timeliness"},
     {"config", "logs"},
     {"models"},
     {"permissions", "queries"},
     {"security", "services"},
-    {"keyring", "db", "mailer", "emails", "feeds", "sessions", "forms", "pages"},
+    {"storage", "media", "capture", "timestamps", "wrapping_keys", "keyring", "db", "mailer", "emails", "feeds", "sessions", "forms", "pages"},
     {"jobs", "views"},
     {"", "scheduler", "wsgi"},
     {"cli", "__main__"},

@@ -40,7 +40,7 @@ def open_tracker() -> Iterator[Tracker]:
         settings = config.load()
         logs.init(settings.log_level)
         keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
-        engine = db.make_engine(settings.sqlalchemy_url)
+        engine = db.make_engine(settings.sqlalchemy_url, keys)
         try:
             with db.new_session(engine) as session:
                 yield Tracker(settings, session, keys, clock.now())

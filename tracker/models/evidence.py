@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -10,8 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tracker.models.account import Account
 from tracker.models.base import Base, new_key
 from tracker.models.recommendation import Clause, Recommendation
+from tracker.models.sealing import RecordKey, Sealable
 from tracker.vocabulary import (
     Credibility,
+    Detail,
     Direction,
     Precision,
     Reliability,
@@ -20,8 +23,12 @@ from tracker.vocabulary import (
     Visibility,
 )
 
+if TYPE_CHECKING:
+    from tracker.models.exhibit import Exhibit
+    from tracker.models.source import Consent, Source
 
-class Evidence(Base):
+
+class Evidence(Sealable, Base):
     """What happened, when, who says so, where it was published.
 
     `key` names it in staff addresses; `number` is given when it becomes public and is how it is cited.
@@ -35,6 +42,18 @@ class Evidence(Base):
         Index("ix_evidence_state_visibility", "state", "visibility"),
     )
 
+    SEALED = (
+        "title",
+        "summary",
+        "publisher",
+        "language",
+        "place",
+        "remark",
+        "team_note",
+        "review_reason",
+        "withdrawal_reason",
+    )
+
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(12), unique=True, default=new_key)
     number: Mapped[int | None] = mapped_column(unique=True)
@@ -46,6 +65,9 @@ class Evidence(Base):
     summary: Mapped[str] = mapped_column(Text, default="")
     occurred_on: Mapped[dt.date | None]  # First day of the month or year where only that is known.
     date_precision: Mapped[Precision] = mapped_column(default=Precision.DAY)
+    place: Mapped[str] = mapped_column(
+        String(200), default=""
+    )  # As exact as everybody may know: "Lower Valley".
     publisher: Mapped[str] = mapped_column(String(300), default="")
     source_type: Mapped[SourceType | None]
     language: Mapped[str] = mapped_column(String(35), default="")
@@ -64,7 +86,12 @@ class Evidence(Base):
     reviewed_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     reviewed_at: Mapped[dt.datetime | None]
     review_reason: Mapped[str] = mapped_column(Text, default="")  # Why it was returned; for the team only.
+    needs: Mapped[str] = mapped_column(String(200), default="")  # `Need` values, separated by commas.
     withdrawal_reason: Mapped[str] = mapped_column(Text, default="")  # Public.
+    # Accepted public evidence is published on this day, not before.
+    not_before: Mapped[dt.date | None]
+    # A person gave it: then it becomes public only with their consent.
+    from_person: Mapped[bool] = mapped_column(default=False)
     # The ledger entry that last published, corrected or withdrew it; NULL while it never was public.
     ledger_seq: Mapped[int | None] = mapped_column(ForeignKey("ledger_entry.seq"))
     imported_as: Mapped[str | None] = mapped_column(String(120))  # "ohchr-xuar-2022/E10"
@@ -78,12 +105,36 @@ class Evidence(Base):
         back_populates="evidence", order_by="Bearing.id", cascade="all, delete-orphan"
     )
     readers: Mapped[list[EvidenceReader]] = relationship(cascade="all, delete-orphan")
+    details: Mapped[list[EvidenceDetail]] = relationship(
+        back_populates="evidence", order_by="EvidenceDetail.detail", cascade="all, delete-orphan"
+    )
+    exhibits: Mapped[list[Exhibit]] = relationship(
+        back_populates="evidence", order_by="Exhibit.id", cascade="all, delete-orphan"
+    )
+    consents: Mapped[list[Consent]] = relationship(
+        back_populates="evidence", order_by="Consent.id", cascade="all, delete-orphan"
+    )
+    sources: Mapped[list[Source]] = relationship(secondary="evidence_source", order_by="Source.id")
+    record_key: Mapped[RecordKey | None] = relationship(
+        back_populates="evidence", cascade="all, delete-orphan", uselist=False
+    )
+
+    def must_seal(self, evidence: Evidence) -> bool:
+        return self.visibility is Visibility.RESTRICTED
+
+    def seal_row(self) -> str:
+        return self.key
+
+    def seal_owner(self) -> int:
+        return self.id
 
 
-class EvidenceLink(Base):
+class EvidenceLink(Sealable, Base):
     """Where the evidence was published."""
 
     __tablename__ = "evidence_link"
+
+    SEALED = ("url",)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     evidence_id: Mapped[int] = mapped_column(ForeignKey("evidence.id", ondelete="CASCADE"), index=True)
@@ -91,6 +142,15 @@ class EvidenceLink(Base):
     url: Mapped[str] = mapped_column(Text)
 
     evidence: Mapped[Evidence] = relationship(back_populates="links")
+
+    def must_seal(self, evidence: Evidence) -> bool:
+        return evidence.visibility is Visibility.RESTRICTED
+
+    def seal_row(self) -> str:
+        return str(self.position)
+
+    def seal_owner(self) -> int:
+        return self.evidence_id
 
 
 class Bearing(Base):
@@ -132,3 +192,35 @@ class EvidenceReader(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), primary_key=True)
 
     account: Mapped[Account] = relationship()
+
+
+class EvidenceDetail(Sealable, Base):
+    """A sensitive part: the exact date or place, names. Sealed always, and never public; pages show the blurred value.
+
+    `visibility` is team or restricted: then only the author and the named readers see it, also of public evidence.
+    """
+
+    __tablename__ = "evidence_detail"
+    __table_args__ = (
+        UniqueConstraint("evidence_id", "detail"),
+        CheckConstraint("visibility <> 'public'", name="never_public"),
+    )
+
+    SEALED = ("value",)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    evidence_id: Mapped[int] = mapped_column(ForeignKey("evidence.id", ondelete="CASCADE"))
+    detail: Mapped[Detail]
+    visibility: Mapped[Visibility]
+    value: Mapped[str] = mapped_column(Text, default="")
+
+    evidence: Mapped[Evidence] = relationship(back_populates="details")
+
+    def must_seal(self, evidence: Evidence) -> bool:
+        return True
+
+    def seal_row(self) -> str:
+        return str(self.detail.value)
+
+    def seal_owner(self) -> int:
+        return self.evidence_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -12,6 +13,9 @@ from tracker.models.base import Base, new_key
 from tracker.models.evidence import Evidence
 from tracker.models.recommendation import Clause, Recommendation
 from tracker.vocabulary import Access, Grade, State
+
+if TYPE_CHECKING:
+    from tracker.models.review import DissentingNote
 
 _CURRENT_CLAUSE = text("state = 'accepted' AND clause_id IS NOT NULL")
 _CURRENT_RECOMMENDATION = text("state = 'accepted' AND clause_id IS NULL")
@@ -82,6 +86,7 @@ class Finding(Base):
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     approved_at: Mapped[dt.datetime | None]
     # The reviewer's reasons: public when approved, for the team only when returned.
+    needs: Mapped[str] = mapped_column(String(200), default="")  # `Need` values, separated by commas.
     review_reason: Mapped[str] = mapped_column(Text, default="")
     harm_check: Mapped[dict[str, str] | None] = mapped_column(JSON)
     withdrawn_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
@@ -97,6 +102,9 @@ class Finding(Base):
     replaces: Mapped[Finding | None] = relationship(remote_side=[id])
     citations: Mapped[list[Citation]] = relationship(
         back_populates="finding", order_by="Citation.evidence_id", cascade="all, delete-orphan"
+    )
+    dissent: Mapped[list[DissentingNote]] = relationship(
+        back_populates="finding", order_by="DissentingNote.id", cascade="all, delete-orphan"
     )
 
 

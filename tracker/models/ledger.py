@@ -85,3 +85,30 @@ class Checkpoint(Base):
     root: Mapped[bytes] = mapped_column(LargeBinary(32))
     note: Mapped[str] = mapped_column(Text)
     created_at: Mapped[dt.datetime]
+
+
+class Timestamp(Base):
+    """An RFC 3161 timestamp of a checkpoint or an entry by an authority that is not us."""
+
+    __tablename__ = "timestamp"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(String(40), index=True)  # "checkpoint/123", "entry/45"
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))  # SHA-256 of the note, or of the entry's bytes.
+    token: Mapped[bytes] = mapped_column(LargeBinary)  # The response as the authority sent it, in DER.
+    authority: Mapped[str] = mapped_column(String(200))
+    stamped_at: Mapped[dt.datetime]  # As the authority says.
+
+
+class PrivateCommitment(Base):
+    """One leaf of a day's sealed root: that we held something on that day, provable later without telling it now."""
+
+    __tablename__ = "private_commitment"
+    __table_args__ = (Index("ix_private_commitment_day", "day", "leaf"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    day: Mapped[dt.date]
+    subject: Mapped[str] = mapped_column(String(200), default="", index=True)  # "": padding.
+    salt: Mapped[str] = mapped_column(String(64))
+    leaf: Mapped[str] = mapped_column(String(64))
+    ledger_seq: Mapped[int | None] = mapped_column(ForeignKey("ledger_entry.seq"))

@@ -48,6 +48,7 @@ class Reply(Base):
     submitted_at: Mapped[dt.datetime | None]
     reviewed_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     reviewed_at: Mapped[dt.datetime | None]
+    needs: Mapped[str] = mapped_column(String(200), default="")  # `Need` values, separated by commas.
     review_reason: Mapped[str] = mapped_column(Text, default="")
     withdrawal_reason: Mapped[str] = mapped_column(Text, default="")
     ledger_seq: Mapped[int | None] = mapped_column(ForeignKey("ledger_entry.seq"))

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from tracker.models import Finding, LedgerEntry, LedgerHead, LedgerTopic, Recommendation, Report
-from tracker.vocabulary import WITHDRAWALS, Direction, EntryKind, Grade, Position, Precision, State, Word
+from tracker.vocabulary import SILENT, WITHDRAWALS, Direction, EntryKind, Grade, Position, Precision, State, Word
 
 W = TypeVar("W", bound=Word)
 
@@ -174,7 +174,8 @@ def read(
     limit: int | None,
 ) -> list[Change]:
     """Entries, the newest first; with `after` those that followed that position, the oldest first."""
-    query = select(LedgerEntry).options(joinedload(LedgerEntry.content))
+    query = select(LedgerEntry).where(LedgerEntry.kind.not_in(SILENT))
+    query = query.options(joinedload(LedgerEntry.content))
     topics = about.topics()
     if topics is not None:
         query = query.where(LedgerEntry.seq.in_(select(LedgerTopic.seq).where(topics)))
@@ -188,7 +189,8 @@ def read(
 
 def about_subject(session: Session, subject: str) -> list[Change]:
     """Every entry about one thing, the newest first."""
-    query = select(LedgerEntry).where(LedgerEntry.subject == subject).order_by(LedgerEntry.seq.desc())
+    query = select(LedgerEntry).where(LedgerEntry.subject == subject, LedgerEntry.kind.not_in(SILENT))
+    query = query.order_by(LedgerEntry.seq.desc())
     return _told(session, session.scalars(query.options(joinedload(LedgerEntry.content))).all())
 
 

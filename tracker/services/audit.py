@@ -26,7 +26,7 @@ from tracker.models import (
     Report,
 )
 from tracker.services import evidence, findings, ledger, replies, reports
-from tracker.vocabulary import WITHDRAWALS, EntryKind, State, Visibility
+from tracker.vocabulary import SILENT, WITHDRAWALS, EntryKind, State, Visibility
 
 Facts = dict[str, Any]
 
@@ -79,7 +79,8 @@ def _difference(shown: Shown, entry: LedgerEntry) -> Iterator[str]:
 
 
 def _newest(session: Session) -> dict[str, LedgerEntry]:
-    last = select(func.max(LedgerEntry.seq)).group_by(LedgerEntry.subject)
+    told = LedgerEntry.kind.not_in(SILENT)
+    last = select(func.max(LedgerEntry.seq)).where(told).group_by(LedgerEntry.subject)
     query = select(LedgerEntry).where(LedgerEntry.seq.in_(last)).options(selectinload(LedgerEntry.content))
     return {entry.subject: entry for entry in session.scalars(query)}
 
@@ -190,5 +191,6 @@ def _misfiled(session: Session) -> Iterator[str]:
         select(LedgerEntry.seq, LedgerEntry.payload).order_by(LedgerEntry.seq)
     ):
         facts = json.loads(payload)
-        if filed[seq] != {(facts["report"], number) for number in facts["recommendations"] or [None]}:
+        about = {(facts["report"], number) for number in facts["recommendations"] or [None]}
+        if filed[seq] != (about if facts["report"] is not None else set()):
             yield f"Entry {seq} is filed under something else than it is about."

@@ -37,7 +37,7 @@ def append(
     kind: EntryKind,
     *,
     subject: str,
-    report: Report,
+    report: Report | None,
     recommendations: Iterable[Recommendation] = (),
     facts: dict[str, Any] | None = None,
     content: dict[str, Any],
@@ -47,14 +47,15 @@ def append(
 
     `facts` go into the hashed payload for good: numbers, grades, dates, public keys of things, never words that
     people wrote. `content` is what people wrote: the payload holds its salted hash only, so that it can be erased.
-    `recommendations` may be none: then the entry is about the report as a whole.
+    `recommendations` may be none: then the entry is about the report as a whole. Without a report it is about the
+    ledger itself: no feed and no digest tells it.
     """
     head = lock(session)
     recommendations = list(recommendations)
     salt, text = secrets.token_hex(32), canonical(content)
     payload = {
         **(facts or {}),
-        "report": report.slug,
+        "report": report.slug if report else None,
         "recommendations": sorted(recommendation.number for recommendation in recommendations),
         "content": verifier.commitment(salt, text),
     }
@@ -72,10 +73,9 @@ def append(
     # The content's and topics' foreign keys need the entry's row.
     session.flush()
     session.add(LedgerContent(seq=entry.seq, salt=salt, content=text))
-    for recommendation in recommendations:
-        session.add(LedgerTopic(seq=entry.seq, report_id=report.id, recommendation_id=recommendation.id))
-    if not recommendations:
-        session.add(LedgerTopic(seq=entry.seq, report_id=report.id, recommendation_id=None))
+    if report is not None:
+        for number in [recommendation.id for recommendation in recommendations] or (None,):
+            session.add(LedgerTopic(seq=entry.seq, report_id=report.id, recommendation_id=number))
     session.flush()
     return entry
 
