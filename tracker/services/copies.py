@@ -1,0 +1,141 @@
+"""Public copies: made by one person, released by another, published with an entry in the ledger.
+
+What is prepared before the evidence is accepted is released by accepting it. What is made later is released by itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from tracker import permissions
+from tracker.errors import Conflict, Invalid, NotAllowed
+from tracker.models import Account, Exhibit, LedgerEntry, PublicCopy
+from tracker.services import activity, evidence, exhibits, ledger
+from tracker.vocabulary import N_, CopyMethod, CustodyAction, EntryKind, FileKind, State
+
+if TYPE_CHECKING:
+    from tracker.storage import Incoming, Store
+
+
+def prepare(
+    session: Session,
+    exhibit: Exhibit,
+    incoming: Incoming,
+    kind: FileKind,
+    method: CopyMethod,
+    *,
+    description: str,
+    account: Account,
+    store: Store,
+    now: dt.datetime,
+) -> PublicCopy:
+    """Keep a file as a public copy that waits for its release. `description` tells what it shows; it is public."""
+    exhibits.check_allowed(exhibit.evidence, account=account)
+    if not description:
+        raise Invalid(
+            N_("Describe what the copy shows, for people who cannot see it. No names."), "description"
+        )
+    if incoming.sha256 == exhibit.sha256:
+        raise Invalid(
+            N_(
+                "This is the original, byte for byte. A public copy is another file, without what must stay hidden."
+            ),
+            "file",
+        )
+    exhibits.keep(session, incoming, store=store, now=now)
+    copy = PublicCopy(
+        exhibit=exhibit,
+        sha256=incoming.sha256,
+        size=incoming.size,
+        kind=kind,
+        method=method,
+        description=description,
+        made_by_id=account.id,
+        made_at=now,
+    )
+    session.add(copy)
+    session.flush()
+    action = CustodyAction.REDACTED if method is CopyMethod.CLEANED else CustodyAction.COPIED
+    exhibits.log(session, exhibit, action, account=account, sha256=incoming.sha256, note=copy.key, now=now)
+    activity.record(session, account, "public-copy-made", evidence.subject(exhibit.evidence), now=now)
+    exhibits.touch(session, exhibit.evidence)
+    return copy
+
+
+def discard(session: Session, copy: PublicCopy, *, account: Account, now: dt.datetime) -> None:
+    """Throw away a copy that was never released. Its line in the custody log stays."""
+    exhibits.check_allowed(copy.exhibit.evidence, account=account)
+    if copy.released_at is not None:
+        raise Conflict(N_("This copy was released. It can be withdrawn, with a reason."))
+    activity.record(
+        session, account, "public-copy-discarded", evidence.subject(copy.exhibit.evidence), now=now
+    )
+    exhibits.touch(session, copy.exhibit.evidence)
+    session.delete(copy)
+    session.flush()
+
+
+def release(
+    session: Session, copy: PublicCopy, *, reviewer: Account, seen: str, now: dt.datetime
+) -> LedgerEntry | None:
+    """Release a copy made after its evidence was accepted. Public evidence gets its ledger entry at once.
+
+    `seen` is the hash of the bytes that the reviewer looked at.
+    """
+    if not permissions.is_reviewer(reviewer):
+        raise NotAllowed(N_("Only reviewers release public copies."))
+    piece = copy.exhibit.evidence
+    ledger.lock(session)
+    session.refresh(copy)
+    session.refresh(piece, ["state", "visibility", "ledger_seq", "number"])
+    if piece.state is not State.ACCEPTED:
+        raise Conflict(N_("The evidence itself is not accepted. Its copies are released with it."))
+    if copy.sha256 != seen:
+        raise Conflict(N_("Somebody has decided this meanwhile. Look at it again."))
+    exhibits.release(session, copy, reviewer=reviewer, now=now)
+    if piece.ledger_seq is None:
+        return None
+    return evidence.record_exhibits(session, piece, EntryKind.EXHIBIT_PUBLISHED, now=now)
+
+
+def withdraw(
+    session: Session, copy: PublicCopy, *, reviewer: Account, reason: str, now: dt.datetime
+) -> LedgerEntry | None:
+    """Take a released copy from the public, and say why. One reviewer is enough: harm cannot wait."""
+    if not permissions.is_reviewer(reviewer):
+        raise NotAllowed(N_("Only reviewers withdraw public copies."))
+    if not reason:
+        raise Invalid(N_("Say why it is withdrawn. The reason is public."), "reason")
+    ledger.lock(session)
+    taken = session.execute(
+        update(PublicCopy)
+        .where(
+            PublicCopy.id == copy.id, PublicCopy.released_at.is_not(None), PublicCopy.withdrawn_at.is_(None)
+        )
+        .values(withdrawn_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(copy)
+    if taken.rowcount != 1:  # type: ignore[attr-defined]
+        raise Conflict(N_("This copy is not public, or it was withdrawn meanwhile."))
+    piece = copy.exhibit.evidence
+    session.refresh(piece, ["state", "visibility", "ledger_seq", "number"])
+    exhibits.log(
+        session,
+        copy.exhibit,
+        CustodyAction.WITHDRAWN,
+        account=reviewer,
+        sha256=copy.sha256,
+        note=copy.key,
+        now=now,
+    )
+    activity.record(
+        session, reviewer, "public-copy-withdrawn", evidence.subject(piece), now=now, reason=reason
+    )
+    if piece.ledger_seq is None or piece.state is not State.ACCEPTED:
+        return None
+    return evidence.record_exhibits(session, piece, EntryKind.EVIDENCE_CORRECTED, correction=reason, now=now)
