@@ -11,11 +11,15 @@ from tests.factories import Factory
 from tracker.models import Account, Clause, Evidence, Finding, Recommendation, Reply, Report
 from tracker.services import evidence as pieces
 from tracker.services import findings, ledger, replies, reports
+from tracker.services import harm as harms
+from tracker.services.harm import Harm
 from tracker.vocabulary import Access, EntryKind, Grade, Position, Role, State, Visibility
 
 #: `Factory.report()` enters no report in the ledger, which the audit rightly notices.
 NOT_ENTERED = "report/lower-valley is shown in public and has no ledger entry."
 NO_HARM = dict.fromkeys(findings.HARM_QUESTIONS, "no")
+#: The same for evidence: nothing in it could harm anybody, and no warning was shown.
+HARMLESS = Harm(NO_HARM)
 
 
 class Record:
@@ -46,8 +50,12 @@ class Record:
     def evidence(
         self, recommendation: Recommendation, clause: Clause | None = None, **values: Any
     ) -> Evidence:
-        piece = self.submitted(recommendation, clause, **values)
-        pieces.accept(self.session, piece, reviewer=self.rafa, now=self.tick())
+        return self.accept(self.submitted(recommendation, clause, **values))
+
+    def accept(self, piece: Evidence) -> Evidence:
+        looked = harms.fingerprint(harms.warnings(self.session, piece, keys=None))
+        harm = Harm(NO_HARM, looked=looked)
+        pieces.accept(self.session, piece, reviewer=self.rafa, harm=harm, now=self.tick())
         self.session.commit()
         return piece
 
