@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tests.benchmarks import digests, pages, publishing, record, world
+from tests.benchmarks import digests, exhibits, pages, publishing, record, world
 from tests.benchmarks.measure import HEAD, Case, measure
 
 
@@ -43,7 +43,10 @@ def main() -> None:
         measure("Pages in process, each rendered anew", pages.cases(made), rounds=rounds)
         measure("Publishing", publishing.approving(made), rounds=rounds)
         measure("Digests", digests.cases(made), rounds=few)
-    print(f"\nEach figure is the median of {rounds} rounds taken in turn ({few} for digests).")
+        measure("Receiving a file", exhibits.receiving(made), rounds=rounds)
+        measure("Looking into files, in a child process", exhibits.looking(made), rounds=few)
+        measure("Reading evidence", exhibits.reading(made), rounds=rounds)
+    print(f"\nEach figure is the median of {rounds} rounds taken in turn ({few} for digests and files).")
     print("Ratio: to the group's first line, or to the newest line above it that starts with sqlite3.")
     print(f"The whole run took {time.perf_counter() - started:.0f} s.")
 

@@ -103,7 +103,7 @@ def approving(world: World) -> list[Case]:
         raw.execute("BEGIN IMMEDIATE")
         raw.execute(step, ("superseded", str(NOW), json.dumps(NO_HARM), replaced))
         raw.execute(step, ("accepted", str(NOW), json.dumps(NO_HARM), newest))
-        raw.execute("INSERT INTO activity VALUES (NULL,?,?,?,?,?)", act[1:])
+        raw.execute("INSERT INTO activity VALUES (NULL,?,?,?,?,?,?)", act[1:])
         copier.append()
         raw.execute("UPDATE finding SET ledger_seq=ledger_seq+1 WHERE id=?", (newest,))
         raw.execute("COMMIT")
