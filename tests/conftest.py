@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from tests import factories
+from tests.s3 import S3, s3_server
 from tracker import config as settings
 from tracker import db, keyring
 
@@ -206,6 +207,13 @@ def keys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def keys(keys_folder: Path) -> keyring.Keyring:
     return keyring.load(keys_folder)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server; `make_config(storage_url=s3.bucket())` stores exhibits in a fresh bucket of it."""
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def create_app(config: Config) -> Flask:
     from werkzeug.middleware.proxy_fix import ProxyFix
     from whitenoise import WhiteNoise
 
-    from tracker import db, keyring, pages, sessions, views
+    from tracker import db, keyring, pages, sessions, storage, uploads, views
     from tracker.config import ROOT
     from tracker.forms import token
     from tracker.views import access, errors
@@ -36,12 +36,15 @@ def create_app(config: Config) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["settings"] = config
     app.extensions["keyring"] = keyring.load(config.keys_path, config.secret_key.get_secret_value())
+    app.extensions["store"] = storage.open_store(config)
     Babel(app)
     db.init_app(app, db.make_engine(config.sqlalchemy_url, app.extensions["keyring"]))
     pages.init_app(app)
     errors.init_app(app)
     sessions.init_app(app)
+    uploads.init_app(app)
     app.before_request(access.guard)
+    app.before_request(uploads.prepare)
     app.before_request(token.check)
     for blueprint in views.BLUEPRINTS:
         app.register_blueprint(blueprint)

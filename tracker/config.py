@@ -10,9 +10,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +23,18 @@ from sqlalchemy.exc import ArgumentError
 from tracker.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where exhibits are stored in an S3-compatible object store: `storage_url`, taken apart."""
+
+    endpoint: str
+    name: str
+    prefix: str
+    region: str
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
 
 
 def _no_trailing_slash(value: str) -> str:
@@ -41,19 +54,28 @@ class Config(BaseModel):
     data_dir: Path
     database_url: SecretStr
     smtp_url: SecretStr
+    storage_url: SecretStr
+    exhibit_max_mb: int = Field(ge=1, le=10_000)
+    exhibit_daily_mb: int = Field(ge=1)
+    exhibit_free_percent: int = Field(ge=0, le=90)
     secret_key: SecretStr
     mail_from: str = Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$")
     mail_from_name: str = Field(max_length=80, pattern=r"^[ -~]*$")
     review_months: int = Field(ge=1, le=60)
+    review_wait_days: int = Field(ge=1, le=365)
+    stale_days: int = Field(ge=1, le=365)
     session_hours: int = Field(ge=1, le=72)
     session_idle_minutes: int = Field(ge=5, le=24 * 60)
     setup_link_hours: int = Field(ge=1, le=24 * 30)
     confirm_link_hours: int = Field(ge=1, le=24 * 7)
+    timestamp_url: str
+    timestamp_roots: str
     proxy_hops: int = Field(ge=0, le=5)
     security_contact: str = Field(pattern=r"^((mailto:|https://)\S+)?$")
     capture: Literal["off", "direct", "proxy"]
     capture_proxy: SecretStr
     capture_delay_minutes: int = Field(ge=0, le=24 * 60)
+    custodians_needed: int = Field(ge=1, le=9)
     log_level: Literal["debug", "info", "warning", "error"]
     reports: tuple[Path, ...]
 
@@ -73,6 +95,27 @@ class Config(BaseModel):
         return self.data_path / "outbox"
 
     @property
+    def incoming_path(self) -> Path:
+        """Where files lie while they are received, before they are stored."""
+        return self.data_path / "incoming"
+
+    @property
+    def exhibits_path(self) -> Path:
+        """Where exhibits are stored while no `storage_url` is set."""
+        return self.data_path / "exhibits"
+
+    @property
+    def packs_path(self) -> Path:
+        """Where evidence packs for everybody lie for those who ask next. It may be emptied at any time."""
+        return self.data_path / "packs"
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """The object store that `storage_url` names; none if exhibits are stored in `exhibits_path`."""
+        url = self.storage_url.get_secret_value()
+        return _bucket(url) if url else None
+
+    @property
     def public_url(self) -> str:
         """The address that links in mails and feeds start with, without a slash at the end."""
         return self.base_url or f"http://{self.host}:{self.port}"
@@ -86,6 +129,11 @@ class Config(BaseModel):
     def sqlalchemy_url(self) -> str:
         """The database's address, with the SQLite file in the data folder where none is set."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_path / 'tracker.db'}"
+
+    @property
+    def timestamp_roots_path(self) -> Path:
+        """The certificates that timestamps must lead to, as an absolute path."""
+        return ROOT / self.timestamp_roots
 
     @property
     def report_paths(self) -> tuple[Path, ...]:
@@ -132,11 +180,22 @@ def make(values: Mapping[str, Any]) -> Config:
         raise ConfigError(
             "Setting capture: to capture through a proxy, say which in capture_proxy, for example socks5h://127.0.0.1:9050."
         )
+    if config.timestamp_url and not _is_web_address(config.timestamp_url):
+        raise ConfigError(
+            "Setting timestamp_url: write an address like https://tsa.example.org/tsr, or none."
+        )
+    if config.timestamp_url and not config.timestamp_roots:
+        raise ConfigError(
+            "Setting timestamp_roots: name the file of certificates that timestamps must lead to."
+        )
     secret = config.secret_key.get_secret_value()
     if secret and len(secret) < 32:
         raise ConfigError(
             "Setting secret_key: at least 32 characters are needed, or none to use the key file."
         )
+    if config.exhibit_daily_mb < config.exhibit_max_mb:
+        raise ConfigError("Setting exhibit_daily_mb: it cannot be less than exhibit_max_mb.")
+    _ = config.bucket  # Read once, so that a wrong address stops the start and not the first upload.
     try:
         backend = make_url(config.sqlalchemy_url).get_backend_name()
     except ArgumentError:
@@ -148,6 +207,46 @@ def make(values: Mapping[str, Any]) -> Config:
     if backend not in ("sqlite", "postgresql"):
         raise ConfigError(f"Setting database_url: {backend} is not supported; use sqlite or postgresql.")
     return config
+
+
+def _bucket(url: str) -> Bucket:
+    """Take s3://KEY:SECRET@host[:port]/bucket[/prefix][?region=…&tls=no] apart. No sentence repeats the secret."""
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        port = parts.port
+    except ValueError:
+        raise ConfigError(
+            "Setting storage_url: this is not an address. In the key and the secret write / as %2F, + as %2B, "
+            ": as %3A, @ as %40, # as %23, ? as %3F and % as %25."
+        ) from None
+    name, _, prefix = parts.path.strip("/").partition("/")
+    wrong = None
+    if parts.scheme != "s3" or not re.fullmatch(r"[A-Za-z0-9.:-]+", parts.hostname or "") or port == 0:
+        wrong = "write s3://KEY:SECRET@host/bucket, or nothing for a folder"
+    elif not parts.username or not parts.password:
+        wrong = "the key and the secret are missing before the @"
+    elif not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        wrong = (
+            "name a bucket after the host; its name has 3 to 63 lower-case letters, digits, dots or hyphens"
+        )
+    elif prefix and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", prefix):
+        wrong = "the folder after the bucket may hold letters, digits, dots, hyphens and underscores only"
+    elif parts.fragment or set(options) - {"region", "tls"}:
+        wrong = "only region= and tls= may stand after the question mark"
+    elif options.get("tls", "yes") not in ("yes", "no"):
+        wrong = "tls is yes or no"
+    if wrong:
+        raise ConfigError(f"Setting storage_url: {wrong}.")
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    return Bucket(
+        endpoint=f"{'http' if options.get('tls') == 'no' else 'https'}://{host}{f':{port}' if port else ''}",
+        name=name,
+        prefix=prefix,
+        region=options.get("region", "us-east-1"),
+        key=unquote(str(parts.username)),
+        secret=unquote(str(parts.password)),
+    )
 
 
 def _is_web_address(url: str) -> bool:

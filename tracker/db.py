@@ -116,6 +116,21 @@ def session() -> Session:
     return found
 
 
+def wipe_log(engine: Engine) -> bool:
+    """On SQLite: bring the write-ahead log into the database and empty it, so that it keeps no older pages.
+
+    False: somebody was reading all the time. On PostgreSQL this is VACUUM's and the archive's matter.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    with engine.connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA busy_timeout=5000")
+        busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        raw.execute("PRAGMA busy_timeout=30000")
+    return not busy
+
+
 @contextmanager
 def writing() -> Iterator[Session]:
     """A short transaction of its own, committed at the end, also inside a request that only reads."""

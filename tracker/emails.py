@@ -177,6 +177,9 @@ def _item(part: Part, change: Change, under: Recommendation | None, config: Conf
             item.notes.append((_line(content.get("publisher"), 200), _partial(facts)))
             item.notes.append(_bearings(facts, change.recommendations))
         return item
+    if noun == "dissent":
+        words.append(("", two_sentences(content.get("text"))))
+        return Item(tag, strong, about, _clause(place, facts), url, words=words)
     if noun == "reply":
         item = Item(tag, strong, about, _word(Position, facts.get("position")), url, words=words)
         if change.kind not in WITHDRAWN and change.content is not None:
@@ -284,6 +287,10 @@ def _summary(letter: Letter) -> str:
     told: list[tuple[int, Callable[[int], str]]] = [
         (count(*CORRECTED), lambda n: ngettext("one correction", "%(num)s corrections", n)),
         (count(EntryKind.FINDING_PUBLISHED), lambda n: ngettext("one finding", "%(num)s findings", n)),
+        (
+            count(EntryKind.DISSENT_PUBLISHED),
+            lambda n: ngettext("one dissenting note", "%(num)s dissenting notes", n),
+        ),
         (count(*WITHDRAWN), lambda n: ngettext("one withdrawal", "%(num)s withdrawals", n)),
         (
             count(EntryKind.REPLY_PUBLISHED),

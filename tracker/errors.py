@@ -95,3 +95,25 @@ class TooMany(TrackerError):
     """Too many attempts in too short a time."""
 
     status = 429
+
+
+class TooLarge(TrackerError):
+    """A file or a form is larger than this site takes."""
+
+    status = 413
+
+
+class StorageMissing(NotFound):
+    """The store of exhibits holds no bytes under this SHA-256."""
+
+
+class StorageFailed(TrackerError):
+    """The disk or the object store of exhibits does not do what it should. What was stored before stays."""
+
+    status = 503
+
+
+class NoRoom(StorageFailed):
+    """Too little space is free to take another file."""
+
+    status = 507

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask
@@ -19,11 +20,25 @@ from flask_babel import force_locale
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import db, emails, mailer
+from tracker import capture, db, emails, mailer, media, storage, timestamps
 from tracker.config import Config
+from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
-from tracker.models import Delivery, Heartbeat
-from tracker.services import accounts, attempts, deliveries, digests, ledger, sign_ins, subscriptions
+from tracker.models import Capture, Delivery, Heartbeat
+from tracker.services import (
+    accounts,
+    attempts,
+    captures,
+    consents,
+    deliveries,
+    digests,
+    exhibits,
+    ledger,
+    private_roots,
+    sign_ins,
+    subscriptions,
+)
+from tracker.services import timestamps as stamps
 from tracker.services.deliveries import Mail
 from tracker.services.digests import Letter
 
@@ -36,13 +51,25 @@ _STOP_AFTER = 5
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
     done: Counter[str] = Counter()
-    for part in (compose_due, send_due, purge):
+    for part in (expire_consents, compose_due, send_due, capture_due, purge):
         try:
             done += part(app, now, stopping=stopping)
         except Exception as error:  # noqa: BLE001 - the rest must go on.
             _log.error("tick-failed", part=part.__name__, error=type(error).__name__)
             done["failed"] += 1
     return done
+
+
+def expire_consents(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Take back what may not be public any more, before anything more is told of it."""
+    del stopping
+    with _ready(app) as (_, _, engine), _transaction(engine) as session:
+        taken_back = consents.expire(session, now=now)
+    if taken_back:
+        _log.info("consents-expired", count=taken_back)
+    return Counter({"consents expired": taken_back} if taken_back else {})
 
 
 def compose_due(
@@ -159,6 +186,80 @@ def _send(
     return "sent"
 
 
+def capture_due(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Capture one web page that somebody asked for: one a tick, so that mails do not wait for slow pages."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, _, engine):
+        if config.capture == "off" or stopping():
+            return done
+        with _transaction(engine) as session:
+            if lost := captures.recover(session, now=now):
+                done["ended in the middle"] += lost
+        with _transaction(engine) as session:
+            claimed = captures.claim(session, now=now)
+        if claimed is not None:
+            try:
+                outcome = _capture(engine, claimed, config, now)
+            except Conflict:
+                outcome = "taken over"
+            done[outcome] += 1
+            _log.info("capture-ended", outcome=outcome, attempt=claimed.attempts)
+    return done
+
+
+def _capture(engine: Engine, claimed: Capture, config: Config, now: dt.datetime) -> str:
+    started = time.monotonic()
+
+    def moment() -> dt.datetime:
+        return now + dt.timedelta(seconds=time.monotonic() - started)
+
+    try:
+        with _transaction(engine) as session:
+            captures.still_wanted(session, claimed.id)
+        # Nothing is open towards the database while the other side takes its time.
+        storage.check_room(config, capture.Limits().total_bytes)
+        with storage.receive(config, limit=config.exhibit_max_mb * 2**20) as file:
+            found = capture.capture(claimed.url, file, settings=config, now=moment())
+            incoming = file.finish()
+        try:
+            examined = media.examine(incoming.path, "capture.warc.gz")
+            with _transaction(engine) as session:
+                row = captures.still_wanted(session, claimed.id)
+                exhibit = exhibits.attach(
+                    session,
+                    row.evidence,
+                    incoming,
+                    examined,
+                    name=media.clean_name(f"{urlsplit(claimed.url).hostname} {now:%Y-%m-%d}.warc.gz"),
+                    account=None,
+                    store=storage.open_store(config),
+                    captured_from=claimed.url,
+                    now=moment(),
+                )
+                captures.done(
+                    session, row, exhibit, attempt=claimed.attempts, skipped=found.skipped, now=moment()
+                )
+        finally:
+            incoming.discard()
+    except Conflict:
+        raise
+    except TrackerError as error:
+        lasting = isinstance(error, Invalid) or (isinstance(error, CaptureFailed) and error.lasting)
+        with _transaction(engine) as session:
+            captures.failed(
+                session,
+                claimed.id,
+                attempt=claimed.attempts,
+                sentence=str(error),
+                lasting=lasting,
+                now=moment(),
+            )
+        return "failed"
+    return "captured"
+
+
 def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Forget what has no purpose any more: people who never confirmed or left, old sign-ins, links and counters."""
     del stopping
@@ -186,6 +287,36 @@ def daily_checkpoint(app: Flask, now: dt.datetime) -> bool:
         if position == (newest.size if newest else 0) or (newest and newest.created_at.date() >= now.date()):
             return False
         _sign(session, config, keys, now)
+    return True
+
+
+def seal_days(app: Flask, now: dt.datetime) -> int:
+    """Append the sealed root of every day that is over and has none yet, one by one. Returns how many."""
+    done = 0
+    with _ready(app) as (_, _, engine):
+        while True:
+            with _transaction(engine) as session:
+                day = private_roots.next_day(session, now=now)
+                if day is None:
+                    return done
+                done += private_roots.publish_day(session, day=day, now=now) is not None
+
+
+def daily_timestamp(app: Flask, now: dt.datetime) -> bool:
+    """Have the newest checkpoint stamped, once a day, where an authority is set. Raises what went wrong."""
+    with _ready(app) as (config, _, engine):
+        if not config.timestamp_url:
+            return False
+        with db.reading(), _transaction(engine) as session:
+            subject = stamps.due(session, now=now)
+            message = stamps.message(session, subject) if subject else b""
+        if subject is None:
+            return False
+        roots = timestamps.load_roots(config.timestamp_roots_path)
+        stamp = timestamps.request(config.timestamp_url, message, roots)
+        with _transaction(engine) as session:
+            stamps.keep(session, subject, token=stamp.token, authority=stamp.authority, stamped_at=stamp.at)
+    _log.info("timestamp-kept", subject=subject)
     return True
 
 

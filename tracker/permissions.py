@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
-from tracker.models import Account, Evidence, EvidenceReader, Finding, Reply
+from tracker.models import Account, Evidence, EvidenceDetail, EvidenceReader, Finding, Reply
 from tracker.vocabulary import EDITABLE, Role, State, Visibility
 
 PUBLIC_EVIDENCE: ColumnElement[bool] = and_(
@@ -75,6 +75,26 @@ def visible_replies(viewer: Account | None) -> ColumnElement[bool]:
     return or_(published, Reply.state == State.SUBMITTED, Reply.created_by_id == viewer.id)
 
 
+def visible(kind: type[Evidence | Finding | Reply], viewer: Account | None) -> ColumnElement[bool]:
+    """The rule for evidence, findings or replies, whichever is asked for."""
+    if kind is Evidence:
+        return visible_evidence(viewer)
+    return visible_findings(viewer) if kind is Finding else visible_replies(viewer)
+
+
+def is_named(viewer: Account, evidence: Evidence) -> bool:
+    """Its author, and the people named as its readers: those who see what is restricted in it."""
+    named = {evidence.created_by_id, *(reader.account_id for reader in evidence.readers)}
+    return is_team(viewer) and viewer.id in named
+
+
+def can_read_detail(viewer: Account, evidence: Evidence, detail: EvidenceDetail) -> bool:
+    """A detail for the team: whoever of the team sees the evidence. A restricted one: its author and those named."""
+    if detail.visibility is Visibility.TEAM and evidence.visibility is not Visibility.RESTRICTED:
+        return is_team(viewer)
+    return is_named(viewer, evidence)
+
+
 def can_edit_evidence(viewer: Account, evidence: Evidence) -> bool:
     """Drafts and returned pieces, by their author."""
     return is_team(viewer) and evidence.state in EDITABLE and evidence.created_by_id == viewer.id
@@ -97,6 +117,15 @@ def can_review_finding(viewer: Account, finding: Finding) -> bool:
     return is_reviewer(viewer) and finding.state is State.SUBMITTED and finding.proposed_by_id != viewer.id
 
 
+def can_dissent(viewer: Account, finding: Finding) -> bool:
+    """A reviewer who neither proposed nor approved it, while it waits for a decision or stands."""
+    return (
+        is_reviewer(viewer)
+        and finding.state in (State.SUBMITTED, State.ACCEPTED)
+        and viewer.id not in (finding.proposed_by_id, finding.approved_by_id)
+    )
+
+
 def can_edit_reply(viewer: Account, reply: Reply) -> bool:
     """Drafts and returned ones, by their author."""
     return is_team(viewer) and reply.state in EDITABLE and reply.created_by_id == viewer.id
@@ -105,3 +134,8 @@ def can_edit_reply(viewer: Account, reply: Reply) -> bool:
 def can_review_reply(viewer: Account, reply: Reply) -> bool:
     """A reviewer who did not record it."""
     return is_reviewer(viewer) and reply.state is State.SUBMITTED and reply.created_by_id != viewer.id
+
+
+def can_attach(viewer: Account, evidence: Evidence) -> bool:
+    """Whoever of the team may see it, while it stands. (Whether they may see it, the query has asked.)"""
+    return is_team(viewer) and evidence.state not in (State.WITHDRAWN, State.ERASED)

@@ -19,8 +19,9 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from flask import Flask
 
-from tracker import clock, create_app, jobs
+from tracker import clock, create_app, fsck, jobs
 from tracker.config import Config
+from tracker.errors import TrackerError
 
 _log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Clockwork:
             (self._tick, _TICK_SECONDS),
             (self._beat, _TICK_SECONDS),
             (self._checkpoint, 3600),
+            (self._fsck, 3600),
         ):
             self._scheduler.add_job(job, "interval", seconds=seconds, next_run_time=clock.now())
 
@@ -83,10 +85,21 @@ class Clockwork:
             _log.error("heartbeat-failed", error=type(error).__name__)
 
     def _checkpoint(self) -> None:
+        # In this order: the checkpoint then covers the day's root, and the timestamp the checkpoint.
+        for job in (jobs.seal_days, jobs.daily_checkpoint, jobs.daily_timestamp):
+            try:
+                job(self._app, clock.now())
+            except Exception as error:  # noqa: BLE001 - the next try comes in an hour.
+                reason = str(error) if isinstance(error, TrackerError) else ""
+                _log.error("daily-job-failed", job=job.__name__, error=type(error).__name__, reason=reason)
+
+    def _fsck(self) -> None:
+        # A job of its own, because reading every exhibit can take hours.
         try:
-            jobs.daily_checkpoint(self._app, clock.now())
-        except Exception as error:  # noqa: BLE001 - the next try comes in an hour.
-            _log.error("checkpoint-failed", error=type(error).__name__)
+            fsck.weekly(self._app, clock.now(), stopping=self._stopping.is_set)
+        except Exception as error:  # noqa: BLE001 - it is taken up again when its lease is over.
+            reason = str(error) if isinstance(error, TrackerError) else ""
+            _log.error("fsck-failed", error=type(error).__name__, reason=reason)
 
     def _watch(self, exit_process: Callable[[int], Any]) -> None:
         while not self._stopping.wait(5):

@@ -58,6 +58,13 @@ DISCLOSED = "tracker-disclosed-v1"
 PACK = "tracker-pack-v1"
 
 
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 # Entries.
 
 
@@ -95,7 +102,7 @@ def entry_problem(entry: dict[str, Any]) -> str | None:
         if entry_hash(entry) != entry["hash"]:
             return f"Entry {entry['seq']} was altered: its hash does not match its words."
         if entry.get("content") is not None:
-            promised = json.loads(entry["payload"]).get("content")
+            promised = _json(entry["payload"]).get("content")
             if promised != commitment(entry["salt"], entry["content"]):
                 return f"Entry {entry['seq']} was altered: the published words do not match what the entry promised."
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -461,7 +468,7 @@ def _disclosure_problems(
     _only(proof, "format", "salt", "leaf", "index", "proof", "inclusion")
     entry = proof["inclusion"]["entry"]
     yield from _inclusion_problems(proof["inclusion"], notes, key)
-    facts = json.loads(entry["payload"])
+    facts = _json(entry["payload"])
     leaf, root = _hash(proof["leaf"]), _hash(facts["root"])
     path = _hashes(proof["proof"])
     if entry["kind"] != "private-root" or not verify_inclusion(
@@ -485,7 +492,11 @@ def _anchor_problems(
         else:
             yield from _note_problems(note, roots, key)
     for note in kept:
-        size, newest = parse_checkpoint(note)[1], max(roots)
+        try:
+            size, newest = parse_checkpoint(note)[1], max(roots)
+        except ValueError as error:
+            yield f"The checkpoint that you kept cannot be read: {error}."
+            continue
         if size in roots:
             yield from _note_problems(note, roots, key)
         else:
@@ -519,9 +530,9 @@ def check_pack(file: IO[bytes], notes: Iterable[str] = (), key: bytes | None = N
     """Yield one sentence per problem of an evidence pack, the outermost first. Nothing yielded: it is whole."""
     try:
         members = _members(file)
-        manifest = json.loads(_read(file, members, _MANIFEST))
+        manifest = _json(_read(file, members, _MANIFEST))
         origin, trusted = manifest["origin"], _hash(manifest["public_key"])
-        promised = {item["path"]: (item["size"], item["sha256"]) for item in manifest["files"]}
+        promised = {str(item["path"]): (item["size"], item["sha256"]) for item in manifest["files"]}
         if manifest["format"] != PACK or len(promised) != len(manifest["files"]):
             raise ValueError("it is of another format")
         sealed = f"{PACK}\n{origin}\n{hashlib.sha256(_read(file, members, _MANIFEST)).hexdigest()}\n"
@@ -563,7 +574,7 @@ def _slice_problems(
     yield from _anchor_problems([(size, root, note)], notes, key)
     last, newest = 0, {}
     for text in _read(file, members, _SLICE).decode().splitlines():
-        entry = json.loads(text)
+        entry = _json(text)
         problem = entry_problem(entry)
         if problem:
             yield problem
@@ -580,7 +591,7 @@ def _slice_problems(
             if subject not in newest:
                 yield f"{path}: the slice of the ledger has no entry about {subject}."
                 continue
-            facts = json.loads(newest[subject]["payload"])
+            facts = _json(newest[subject]["payload"])
             if promised[path][1] not in [item.get("copy") for item in facts.get("exhibits", [])]:
                 yield f"{path}: entry {newest[subject]['seq']}, the newest about {subject}, does not name this file."
 
@@ -655,7 +666,7 @@ def read(path: str) -> Iterator[dict[str, Any]]:
     with open(path, encoding="utf-8") as file:
         for number, text in enumerate(file, 1):
             try:
-                line = json.loads(text)
+                line = _json(text)
             except ValueError:
                 raise ValueError(f"Line {number} of the file is not JSON.") from None
             if not isinstance(line, dict):
@@ -671,18 +682,34 @@ def check_file(
     `content` is the path of what a disclosure is about.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
-        if start.startswith(b"PK"):
-            return "The pack is whole.", list(check_pack(file, notes, key))
+        if file.read(2) == b"PK":
+            return "The pack is whole.", _shown(check_pack(file, notes, key))
         file.seek(0)
         proof = _one_object(file.read(1 << 20))
     if proof is None or "format" not in proof or "type" in proof:
-        return "The ledger is whole.", list(check(read(path), notes, key))
+        return "The ledger is whole.", _shown(check(read(path), notes, key))
     digest = None
     if content is not None:
         with open(content, "rb") as file:
             digest = _sha256(file)
-    return _holds(proof), list(check_proof(proof, notes, key, digest))
+    problems = _shown(check_proof(proof, notes, key, digest))
+    return "" if problems else _shown([_holds(proof)])[0], problems
+
+
+def _holds(proof: dict[str, Any]) -> str:
+    """What a proof without problems says."""
+    if proof["format"] == CONSISTENCY:
+        old, new = proof["old"]["size"], proof["new"]["size"]
+        return f"The proof holds: the ledger of {new} entries begins with that of {old}."
+    if proof["format"] == DISCLOSED:
+        day = proof["inclusion"]["entry"]["subject"].partition("/")[2]
+        return f"The proof holds: this content was sealed on {day}, and the ledger has said so since."
+    return f"The proof holds: entry {proof['entry']['seq']} stands in the ledger of {proof['size']} entries."
+
+
+def _shown(sentences: Iterable[str]) -> list[str]:
+    """What a hostile file says must not move the cursor and write over the sentences before."""
+    return ["".join(letter if letter.isprintable() else "�" for letter in one) for one in sentences]
 
 
 def _sha256(file: IO[bytes]) -> str:
@@ -694,24 +721,10 @@ def _sha256(file: IO[bytes]) -> str:
 
 def _one_object(text: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        found = _json(text)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _holds(proof: dict[str, Any]) -> str:
-    try:
-        if proof["format"] == CONSISTENCY:
-            return f"The proof holds: the ledger of {proof['new']['size']} entries begins with that of {proof['old']['size']}."
-        if proof["format"] == DISCLOSED:
-            day = proof["inclusion"]["entry"]["subject"].partition("/")[2]
-            return f"The proof holds: this content was sealed on {day}, and the ledger has said so since."
-        return (
-            f"The proof holds: entry {proof['entry']['seq']} stands in the ledger of {proof['size']} entries."
-        )
-    except (AttributeError, KeyError, TypeError):
-        return "The proof holds."
 
 
 def main(arguments: list[str]) -> int:

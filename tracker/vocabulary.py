@@ -237,6 +237,7 @@ class EntryKind(Word):
     REPLY_WITHDRAWN = "reply-withdrawn", N_("Reply withdrawn")
     EXHIBIT_PUBLISHED = "exhibit-published", N_("New exhibit")
     DISSENT_PUBLISHED = "dissent-published", N_("Dissenting note")
+    DISSENT_WITHDRAWN = "dissent-withdrawn", N_("Dissenting note withdrawn")
     EVIDENCE_ERASED = "evidence-erased", N_("Evidence erased")
     PRIVATE_ROOT = "private-root", N_("Sealed root of the day")
 
@@ -246,6 +247,7 @@ WITHDRAWALS = (
     EntryKind.EVIDENCE_WITHDRAWN,
     EntryKind.FINDING_WITHDRAWN,
     EntryKind.REPLY_WITHDRAWN,
+    EntryKind.DISSENT_WITHDRAWN,
     EntryKind.EVIDENCE_ERASED,
 )
 #: Proof for later, and no news: feeds, pages of changes and digests leave these out.

@@ -82,7 +82,9 @@ def read(path: Path) -> tuple[str, dict[str, bytes]]:
             "The key file %(path)s is missing. Run `tracker init`, or restore it from your backup.", path=path
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError("The key file %(path)s is damaged. Restore it from your backup.", path=path) from None
+        raise ConfigError(
+            "The key file %(path)s is damaged. Restore it from your backup.", path=path
+        ) from None
     try:
         words = {name: value for name, value in lines}  # noqa: C416 - a line that is no pair is a fault.
         active = words.pop("active")

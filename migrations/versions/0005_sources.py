@@ -29,9 +29,24 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_by_id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("erasure_asked_by_id", sa.Integer(), nullable=True),
+        sa.Column("erasure_asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("erased_by_id", sa.Integer(), nullable=True),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "erased_by_id IS NULL OR erased_by_id <> erasure_asked_by_id", name=op.f("ck_source_two_people")
+        ),
         sa.ForeignKeyConstraint(
             ["created_by_id"], ["account.id"], name=op.f("fk_source_created_by_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["erasure_asked_by_id"],
+            ["account.id"],
+            name=op.f("fk_source_erasure_asked_by_id"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["erased_by_id"], ["account.id"], name=op.f("fk_source_erased_by_id"), ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
         sa.UniqueConstraint("key", name=op.f("uq_source_key")),

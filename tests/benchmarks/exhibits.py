@@ -82,7 +82,7 @@ def reading(world: World) -> list[Case]:
     """A hundred pieces of evidence read from the database, open and sealed."""
     with world.session() as session:
         make = Factory(session, NOW)
-        author = make.account(Role.MONITOR).id
+        author = make.account(Role.MONITOR, email="reader@arvenia.example").id
         place = session.scalars(select(Recommendation).limit(1)).one()
         for visibility in (Visibility.TEAM, Visibility.RESTRICTED):
             for number in range(PIECES):

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
-from tests.published import NO_HARM, Record
+from tests.published import HARMLESS, NO_HARM, Record
 from tracker import db
 from tracker.config import Config
 from tracker.errors import Conflict, TrackerError
@@ -95,7 +95,7 @@ def test_of_two_reviewers_who_accept_at_once_one_publishes(record: Record, engin
 
         def accept(session: Session, by: int, key: int = piece.id) -> Any:
             row, reviewer = session.get_one(Evidence, key), session.get_one(Account, by)
-            return evidence.accept(session, row, reviewer=reviewer, now=record.now)
+            return evidence.accept(session, row, reviewer=reviewer, harm=HARMLESS, now=record.now)
 
         results = at_once(
             engine, lambda session: accept(session, record.rafa.id), lambda session: accept(session, other.id)
@@ -145,7 +145,7 @@ def test_what_is_accepted_and_withdrawn_at_once_has_both_entries_or_stays(
 
         def accept(session: Session, key: int = piece.id) -> Any:
             row, reviewer = session.get_one(Evidence, key), session.get_one(Account, record.rafa.id)
-            return evidence.accept(session, row, reviewer=reviewer, now=record.now)
+            return evidence.accept(session, row, reviewer=reviewer, harm=HARMLESS, now=record.now)
 
         def withdraw(session: Session, key: int = piece.id) -> Any:
             row, reviewer = session.get_one(Evidence, key), session.get_one(Account, record.rafa.id)
@@ -169,6 +169,7 @@ def test_who_waits_for_a_withdrawal_that_began_before_the_acceptance_sees_it(
             late,
             late.get_one(Evidence, piece.id),
             reviewer=late.get_one(Account, record.rafa.id),
+            harm=HARMLESS,
             now=record.now,
         )
         late.commit()

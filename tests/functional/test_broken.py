@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.published import Record
+from tests.published import NO_HARM, Record
 from tracker import jobs
 from tracker.config import Config
 from tracker.keyring import Keyring
@@ -100,7 +100,7 @@ def gone(app: Flask, config: Config, database: str) -> Iterator[None]:
 
 def decide(who: Client, piece: Evidence, fields: dict[str, str], status: int) -> None:
     response = who.post(
-        f"/workspace/evidence/{piece.key}/decision", fields | {"decision": "accept", "reason": ""}, status
+        f"/workspace/evidence/{piece.key}/decision", fields | {"decision": "accept", "reason": "", **NO_HARM}, status
     )
     if status == 503:
         assert "database cannot be" in response.get_data(as_text=True)

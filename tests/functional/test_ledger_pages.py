@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.authority import Authority, honest, serving
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.published import Record
-from tracker import verifier
+from tracker import timestamps, verifier
 from tracker.keyring import Keyring
 from tracker.services import ledger
+from tracker.services import timestamps as stamps
 from tracker.vocabulary import Grade
 
 
@@ -139,3 +142,197 @@ def test_the_download_is_asked_for_again_only_when_something_was_added(
     record.evidence(record.first)
 
     assert client.http.get("/ledger/entries", buffered=True, headers=again).status_code == 200
+
+
+# Proofs and timestamps.
+
+
+def proof_of(client: Client, address: str, status: int = 200) -> Any:
+    response = client.http.get(address)
+    assert response.status_code == status, response.get_data(as_text=True)[:500]
+    assert response.mimetype == "application/json"
+    assert "Set-Cookie" not in response.headers
+    return response.json
+
+
+def test_proofs_are_handed_out_and_hold(
+    client: Client, record: Record, keys: Keyring, now: dt.datetime
+) -> None:
+    old = checkpoint(record, keys, now).size
+    for _ in range(3):
+        record.evidence(record.first)
+    new = checkpoint(record, keys, now)
+    page = client.get("/ledger")
+
+    for address in (
+        "/ledger/proof?entry=2",
+        "/ledger/proof?entry=1&size=1",
+        f"/ledger/consistency?from={old}",
+        f"/ledger/consistency?from={old}&to={new.size}",
+    ):
+        proof = proof_of(client, address)
+        assert list(verifier.check_proof(proof, [], keys.ledger_public_key)) == [], address
+    assert f"/ledger/proof?entry={new.size}" in page.links
+    assert f"/ledger/consistency?from={new.size}" in page.links
+    assert f"/ledger/proof.tlog-proof?entry={new.size}" in page.links
+    text = client.http.get("/ledger/proof.tlog-proof?entry=2").get_data(as_text=True)
+    assert text.startswith("c2sp.org/tlog-proof@v1\nindex 1\n")
+    assert text.endswith(new.note)
+
+
+def test_a_proof_tells_no_word_of_what_it_is_about(
+    client: Client, record: Record, keys: Keyring, now: dt.datetime
+) -> None:
+    piece = record.evidence(record.first, title="Unspeakable")
+    checkpoint(record, keys, now)
+    assert "Unspeakable" not in json.dumps(proof_of(client, "/ledger/proof?entry=2"))
+    record.withdraw(piece)
+
+    assert "salt" not in proof_of(client, "/ledger/proof?entry=2")["entry"]
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "sentence"),
+    [
+        ("/ledger/proof", 422, "“entry” is missing"),
+        ("/ledger/proof?entry=", 422, "must be a ledger position"),
+        ("/ledger/proof?entry=abc", 422, "must be a ledger position"),
+        ("/ledger/proof?entry=-1", 422, "must be a ledger position"),
+        ("/ledger/proof?entry=0", 422, "must be 1 or more"),
+        ("/ledger/proof?entry=%D9%A1", 422, "must be a ledger position"),
+        ("/ledger/proof?entry=99999999999999999999", 422, "must be a ledger position"),
+        ("/ledger/proof?entry=9999999999", 404, "no entry"),
+        ("/ledger/proof?entry=2", 404, "no entry 2"),
+        ("/ledger/proof?entry=1&size=7", 404, "No checkpoint was taken at 7 entries"),
+        ("/ledger/proof.tlog-proof?entry=2", 404, "no entry 2"),
+        ("/ledger/consistency", 422, "“from” is missing"),
+        ("/ledger/consistency?from=1&to=x", 422, "must be a ledger position"),
+        ("/ledger/consistency?from=3", 404, "No checkpoint was taken at 3 entries"),
+        ("/ledger/consistency?from=1&to=3", 404, "No checkpoint was taken at 3 entries"),
+    ],
+)
+def test_nonsense_gets_a_sentence(
+    address: str,
+    status: int,
+    sentence: str,
+    client: Client,
+    record: Record,
+    keys: Keyring,
+    now: dt.datetime,
+) -> None:
+    checkpoint(record, keys, now)
+
+    assert sentence in proof_of(client, address, status)["error"]
+
+
+def test_a_proof_that_was_refused_is_asked_for_anew_when_the_entry_is_there(
+    client: Client, record: Record, keys: Keyring, now: dt.datetime
+) -> None:
+    checkpoint(record, keys, now)
+    again = {"If-None-Match": client.http.get("/ledger/proof?entry=2").headers["ETag"]}
+    record.evidence(record.first)
+
+    response = client.http.get("/ledger/proof?entry=2", headers=again)
+
+    assert (response.status_code, "newer than the newest checkpoint" in response.get_data(as_text=True)) == (
+        404,
+        True,
+    )
+
+
+def test_a_timestamp_is_shown_and_handed_out_as_the_authority_sent_it(
+    client: Client, record: Record, keys: Keyring, now: dt.datetime, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority", "<b>Time & Office</b>")
+    note = checkpoint(record, keys, now).note
+    with serving(honest(authority)) as url:
+        stamp = timestamps.request(url, note.encode(), timestamps.load_roots(authority.roots))
+    before = client.http.get("/ledger").headers["ETag"]
+    kept = stamps.keep(
+        record.session, "checkpoint/1", token=stamp.token, authority=stamp.authority, stamped_at=now
+    )
+    record.session.commit()
+
+    response = client.http.get("/ledger", headers={"If-None-Match": before})
+    page = client.inspect(response)
+    download = client.http.get(f"/ledger/timestamp/{kept.id}.tsr")
+
+    assert "(RFC 3161) <b>Time & Office</b>, 22 Nov 2026: checkpoint/1" in page.text
+    assert "&lt;b&gt;Time &amp; Office" in response.get_data(as_text=True)
+    assert f"/ledger/timestamp/{kept.id}.tsr" in page.links
+    assert download.mimetype == "application/timestamp-reply"
+    assert download.headers["Content-Disposition"] == "attachment; filename=checkpoint-1.tsr"
+    assert authority.verifies(download.data, hashlib.sha256(note.encode()).digest())
+    stamped = [line for line in lines(client) if line["type"] == "timestamp"]
+    assert [line["subject"] for line in stamped] == ["checkpoint/1"]
+    assert list(verifier.check(lines(client))) == []
+
+
+@pytest.mark.parametrize("number", ["1", "0", "99999999999999", "x", "-1"])
+def test_a_timestamp_that_is_not_there_is_a_404(number: str, client: Client) -> None:
+    assert client.http.get(f"/ledger/timestamp/{number}.tsr").status_code == 404
+
+
+def test_the_command_line_prints_proofs_that_it_then_accepts(
+    run: Any, record: Record, keys: Keyring, now: dt.datetime, tmp_path: Path
+) -> None:
+    checkpoint(record, keys, now)
+    record.evidence(record.first)
+    checkpoint(record, keys, now)
+    proof, key = tmp_path / "proof.json", keys.ledger_public_key.hex()
+
+    proof.write_text(run("ledger", "prove", "2").stdout)
+    done = run("ledger", "verify", str(proof), "--key", key)
+    assert done.stdout == "The proof holds: entry 2 stands in the ledger of 2 entries.\n"
+    proof.write_text(run("ledger", "consistency", "1").stdout)
+    done = run("ledger", "verify", str(proof), "--key", key)
+    assert done.stdout == "The proof holds: the ledger of 2 entries begins with that of 1.\n"
+    assert "no entry 9" in run("ledger", "prove", "9", code=1).stderr
+    assert "No checkpoint was taken" in run("ledger", "prove", "1", "--size", "7", code=1).stderr
+    run("ledger", "prove", "0", code=2)
+    proof.write_text(proof.read_text().replace("1", "2", 1))
+    assert run("ledger", "verify", str(proof), code=1).stderr
+
+
+def test_the_command_line_asks_the_authority_and_says_what_came_of_it(
+    run: Any,
+    record: Record,
+    keys: Keyring,
+    now: dt.datetime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "No timestamp authority is set" in run("ledger", "timestamp", code=1).stderr
+    authority, stranger = Authority(tmp_path / "authority"), Authority(tmp_path / "stranger")
+    monkeypatch.setenv("TRACKER_TIMESTAMP_ROOTS", str(authority.roots))
+    with serving(honest(authority)) as url, serving(honest(stranger)) as foreign:
+        monkeypatch.setenv("TRACKER_TIMESTAMP_URL", foreign)
+        assert "There is no checkpoint yet" in run("ledger", "timestamp", code=1).stderr
+        checkpoint(record, keys, now)
+        assert "not signed by an authority" in run("ledger", "timestamp", code=1).stderr
+        monkeypatch.setenv("TRACKER_TIMESTAMP_URL", url)
+        assert "put its timestamp on checkpoint/1" in run("ledger", "timestamp").stdout
+        assert "put its timestamp on entry/1" in run("ledger", "timestamp", "--entry", "1").stdout
+        assert "no entry/9" in run("ledger", "timestamp", "--entry", "9", code=1).stderr
+    file = tmp_path / "ledger.jsonl"
+    run("ledger", "export", str(file))
+    assert run("ledger", "verify", str(file)).stdout == "The ledger is whole.\n"
+
+
+def test_the_doctor_tells_of_roots_that_are_missing_and_of_timestamps_that_are_late(
+    run: Any,
+    record: Record,
+    keys: Keyring,
+    now: dt.datetime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint(record, keys, now - dt.timedelta(days=3))
+    assert "timestamp" not in run("doctor", code=1).stdout
+    monkeypatch.setenv("TRACKER_TIMESTAMP_URL", "http://127.0.0.1:9/tsr")
+    monkeypatch.setenv("TRACKER_TIMESTAMP_ROOTS", str(tmp_path / "none.pem"))
+
+    said = run("doctor", code=1).stdout
+
+    assert f"The file of timestamp_roots, {tmp_path}/none.pem, cannot be read" in said
+    assert "The newest checkpoint has had no timestamp for more than a day." in said

@@ -12,13 +12,12 @@ from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.published import Record
+from tests.published import NO_HARM, Record
 from tracker.models import Account, Evidence, Finding, LedgerEntry, Reply
 from tracker.services import evidence, findings, replies
 from tracker.vocabulary import Access, Grade, Position, Role, State, Visibility
 
 As = Callable[[Account], Client]
-NO_HARM = {"person": "no", "relative": "no", "count": "no", "source": "no"}
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def submitted_reply(record: Record) -> Reply:
 
 
 CASES: dict[str, tuple[Any, Any, str, str, dict[str, str]]] = {
-    "evidence": (lambda record: record.submitted(record.first), evidence, "summary", "accept", {}),
+    "evidence": (lambda record: record.submitted(record.first), evidence, "summary", "accept", NO_HARM),
     "findings": (submitted_finding, findings, "rationale", "approve", NO_HARM),
     "replies": (submitted_reply, replies, "summary", "accept", {}),
 }

@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.published import NOT_ENTERED, Record
+from tests.published import NO_HARM, NOT_ENTERED, Record
 from tracker.models import Account, Evidence, Finding, Recommendation, Reply, Report
 from tracker.services import audit, evidence, ledger
 from tracker.vocabulary import Grade, Role, State, Visibility
@@ -53,7 +53,6 @@ def answers(first: Recommendation, **values: object) -> dict[str, object]:
     }
 
 
-NO_HARM = {"person": "no", "relative": "no", "count": "no", "source": "no"}
 
 
 def again(session: Session) -> None:
@@ -84,7 +83,7 @@ def test_from_evidence_to_a_published_finding(
     assert piece.state is State.SUBMITTED
     client.get("/evidence/1", 404)
     assert "Court register" in reviewer.get("/review").text
-    reviewer.send(f"/workspace/evidence/{piece.key}", {"decision": "accept"})
+    reviewer.send(f"/workspace/evidence/{piece.key}", {"decision": "accept", **NO_HARM})
     shown = client.get("/evidence/1").text
     assert "Court register lists six case files" in shown
     assert "May 2025" in shown
@@ -441,7 +440,7 @@ def test_evidence_for_the_team_is_accepted_and_stays_out_of_sight(
     as_somebody(mona).send("/workspace/evidence/new", answers(first, visibility="team"))
     piece = one(session, Evidence)
 
-    as_somebody(rafa).send(f"/workspace/evidence/{piece.key}", {"decision": "accept"})
+    as_somebody(rafa).send(f"/workspace/evidence/{piece.key}", {"decision": "accept", **NO_HARM})
 
     assert one(session, Evidence).state is State.ACCEPTED
     assert piece.visibility is Visibility.TEAM

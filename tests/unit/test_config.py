@@ -36,3 +36,51 @@ def test_a_settings_file_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
 def test_a_database_that_is_gone_at_the_next_start_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="name a file"):
         config.load({"TRACKER_DATABASE_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("exhibits", "write s3://"), ("https://k:hush@a.example/exhibits", "write s3://"), ("s3://", "write s3://"),
+        ("s3://k:hush@a.example:0/exhibits", "write s3://"), ("s3://k:hush@/exhibits", "write s3://"),
+        ("s3://k:hush@a b.example/exhibits", "write s3://"), ("s3://k:hush@a.example:99999/exhibits", "%2F"),
+        ("s3://k:hush/hush@a.example/exhibits", "%2F"), ("s3://[::1/exhibits", "%2F"),
+        ("s3://a.example/exhibits", "key and the secret"), ("s3://k@a.example/exhibits", "key and the secret"),
+        ("s3://:hush@a.example/exhibits", "key and the secret"), ("s3://k:hush@a.example", "name a bucket"),
+        ("s3://k:hush@a.example/", "name a bucket"), ("s3://k:hush@a.example/Ex", "name a bucket"),
+        ("s3://k:hush@a.example/exhibits/../x", "the folder after"), ("s3://k:hush@a.example/exhibits//x", "the folder after"),
+        ("s3://k:hush@a.example/exhibits/a b", "the folder after"), ("s3://k:hush@a.example/exhibits?tls=maybe", "tls is"),
+        ("s3://k:hush@a.example/exhibits?zone=x", "only region="), ("s3://k:hush@a.example/exhibits?tls", "%2F"),
+        ("s3://k:hush@a.example/exhibits#x", "only region="),
+    ],
+)  # fmt: skip
+def test_an_object_store_that_cannot_be_reached_so_is_refused_without_repeating_the_secret(
+    url: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match="Setting storage_url: ") as caught:
+        config.load({"TRACKER_STORAGE_URL": url})
+    assert sentence in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_an_object_store_is_read_from_its_address() -> None:
+    url = "s3://AKIA%2BX:a%2Fb%2Bc%3A%40%25@s3.arvenia.example:9000/exhibits/tracker/a.b?region=arvenia-1&tls=no"
+    bucket = config.load({"TRACKER_STORAGE_URL": url}).bucket
+    assert bucket == config.Bucket(
+        "http://s3.arvenia.example:9000", "exhibits", "tracker/a.b", "arvenia-1", "AKIA+X", "a/b+c:@%"
+    )
+    bare = config.load({"TRACKER_STORAGE_URL": "s3://k:s@[::1]/exhibits/"}).bucket
+    assert bare == config.Bucket("https://[::1]", "exhibits", "", "us-east-1", "k", "s")
+    assert "s3cret" not in repr(config.load({"TRACKER_STORAGE_URL": "s3://k:s3cret@a.example/exhibits"}))
+    assert "s3cret" not in repr(config.Bucket("", "", "", "", "k", "s3cret"))
+    assert config.load({}).bucket is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EXHIBIT_MAX_MB", "0"), ("EXHIBIT_MAX_MB", "10001"), ("EXHIBIT_MAX_MB", "many"), ("EXHIBIT_DAILY_MB", "199"),
+     ("EXHIBIT_FREE_PERCENT", "-1"), ("EXHIBIT_FREE_PERCENT", "91")],
+)  # fmt: skip
+def test_limits_for_exhibits_that_cannot_be_meant_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"Setting {name.lower()}"):
+        config.load({f"TRACKER_{name}": value})

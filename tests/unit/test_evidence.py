@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
-from tests.published import NOT_ENTERED
+from tests.published import HARMLESS, NOT_ENTERED
 from tracker import permissions
 from tracker.errors import Conflict, Invalid, NotAllowed, Stale
 from tracker.models import Account, Evidence, Recommendation
@@ -82,7 +82,7 @@ def log(session: Session, words: evidence.Fields, author: Account, now: dt.datet
 def test_accepted_public_evidence_gets_a_number_and_a_ledger_entry(
     session: Session, waiting: Evidence, rafa: Account, now: dt.datetime
 ) -> None:
-    entry = evidence.accept(session, waiting, reviewer=rafa, now=now)
+    entry = evidence.accept(session, waiting, reviewer=rafa, harm=HARMLESS, now=now)
     session.commit()
 
     assert entry is not None
@@ -105,7 +105,7 @@ def test_evidence_that_is_not_public_leaves_no_trace_in_the_ledger(
 ) -> None:
     piece = log(session, fields(recommendation, visibility=visibility, reader_ids=[rafa.id]), mona, now)
 
-    assert evidence.accept(session, piece, reviewer=rafa, now=now) is None
+    assert evidence.accept(session, piece, reviewer=rafa, harm=HARMLESS, now=now) is None
 
     assert (piece.state, piece.number, ledger.position(session)) == (State.ACCEPTED, None, 0)
 
@@ -116,7 +116,7 @@ def test_nobody_accepts_their_own_piece(
     own = log(session, fields(recommendation), rafa, now)
 
     with pytest.raises(NotAllowed, match="yourself"):
-        evidence.accept(session, own, reviewer=rafa, now=now)
+        evidence.accept(session, own, reviewer=rafa, harm=HARMLESS, now=now)
 
 
 def test_the_database_itself_refuses_a_reviewer_who_is_the_author(
@@ -131,7 +131,7 @@ def test_only_reviewers_decide(
     role: Role, session: Session, waiting: Evidence, make: Factory, now: dt.datetime
 ) -> None:
     with pytest.raises(NotAllowed):
-        evidence.accept(session, waiting, reviewer=make.account(role), now=now)
+        evidence.accept(session, waiting, reviewer=make.account(role), harm=HARMLESS, now=now)
     with pytest.raises(NotAllowed):
         evidence.withdraw(session, waiting, reviewer=make.account(role), reason="No.", now=now)
 
@@ -146,11 +146,11 @@ def test_an_admin_logs_nothing(
 def test_accepting_twice_is_refused(
     session: Session, waiting: Evidence, rafa: Account, make: Factory, now: dt.datetime
 ) -> None:
-    evidence.accept(session, waiting, reviewer=rafa, now=now)
+    evidence.accept(session, waiting, reviewer=rafa, harm=HARMLESS, now=now)
     session.commit()
 
     with pytest.raises(Conflict):
-        evidence.accept(session, waiting, reviewer=make.account(Role.REVIEWER), now=now)
+        evidence.accept(session, waiting, reviewer=make.account(Role.REVIEWER), harm=HARMLESS, now=now)
 
 
 def test_a_return_needs_a_reason_and_brings_it_back_to_its_author(
@@ -250,7 +250,7 @@ def test_a_link_that_is_no_plain_web_address_is_refused(
 def test_a_withdrawn_piece_keeps_its_reason_and_loses_its_place(
     session: Session, waiting: Evidence, rafa: Account, now: dt.datetime
 ) -> None:
-    evidence.accept(session, waiting, reviewer=rafa, now=now)
+    evidence.accept(session, waiting, reviewer=rafa, harm=HARMLESS, now=now)
     session.commit()
 
     entry = evidence.withdraw(session, waiting, reviewer=rafa, reason="The page was a forgery.", now=now)
@@ -281,8 +281,8 @@ def test_who_may_see_a_piece_depends_on_its_state_and_visibility(
         ),
         "public": log(session, fields(recommendation), mona, now),
     }
-    evidence.accept(session, rows["team"], reviewer=rafa, now=now)
-    evidence.accept(session, rows["public"], reviewer=rafa, now=now)
+    evidence.accept(session, rows["team"], reviewer=rafa, harm=HARMLESS, now=now)
+    evidence.accept(session, rows["public"], reviewer=rafa, harm=HARMLESS, now=now)
     session.commit()
 
     def sees(viewer: Account | None) -> set[str]:

@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2] / "tracker"
 
 #: From the bottom up. A module may import its own layer and those before it.
 LAYERS = [
-    {"vocabulary", "errors", "verifier", "text", "clock", "words_diff", "examiner"},
+    {"vocabulary", "errors", "verifier", "text", "names", "clock", "words_diff", "examiner", "sealed_file"},
     {"roll_up", "timeliness"},
     {"config", "logs"},
     {"models"},
-    {"permissions", "queries"},
+    {"consent", "permissions", "queries"},
     {"security", "services"},
-    {"storage", "media", "capture", "timestamps", "wrapping_keys", "keyring", "db", "mailer", "emails", "feeds", "sessions", "forms", "pages"},
-    {"jobs", "views"},
+    {"storage", "uploads", "media", "capture", "timestamps", "wrapping_keys", "keyring", "db", "mailer", "emails", "feeds", "sessions", "forms", "pages", "packs"},
+    {"jobs", "fsck", "views"},
     {"", "scheduler", "wsgi"},
     {"cli", "__main__"},
 ]

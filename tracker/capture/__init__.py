@@ -2,8 +2,8 @@
 
 Fetching tells the other side that somebody collects, and an address that a stranger wrote can point anywhere. So
 this is off unless the operator switches it on, a person asks for every page, and whatever is fetched, also after a
-redirect and for every picture, goes through the same door: `addresses` says what may be contacted, `fetch` keeps
-the limits, `archive` writes what was sent and received (ISO 28500, WARC 1.1).
+redirect and for every picture, goes through the same door: `addresses` says what may be contacted, `ways` how,
+`limits` how long and how much, `archive` writes what was sent and received (ISO 28500, WARC 1.1).
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from io import RawIOBase
+from typing import IO
 
 from tracker.capture import addresses, page
 from tracker.capture.archive import Archive
-from tracker.capture.fetch import INTERNET, Budget, Exchange, Limits, Network, Way, proxy_problem, way_out
+from tracker.capture.fetch import Exchange, exchange
+from tracker.capture.limits import Budget, Limits
+from tracker.capture.ways import INTERNET, Network, Way, proxy_problem, way_out
 from tracker.config import Config
-from tracker.errors import CaptureFailed, Invalid, TrackerError
+from tracker.errors import CaptureFailed, Invalid
 from tracker.vocabulary import N_
 
-__all__ = ["INTERNET", "Captured", "Limits", "Network", "capture", "proxy_problem"]
+__all__ = ["Captured", "Limits", "Network", "capture", "check", "proxy_problem"]
 
 _PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 _PART = "*/*"
@@ -28,55 +31,53 @@ _PART = "*/*"
 
 @dataclass(frozen=True)
 class Captured:
-    """A finished capture: the WARC file, how many records it holds, and in sentences what was left out of it."""
+    """A finished capture: how many records the file holds, and in sentences what of the page was left out."""
 
-    path: Path
     records: int
     skipped: tuple[str, ...]
 
 
+def check(url: str) -> None:
+    """Raise Invalid for an address that is never fetched, as far as can be said without looking up its name."""
+    addresses.parse(url)
+
+
 def capture(
     url: str,
-    into: Path,
+    into: IO[bytes] | RawIOBase,
     *,
     settings: Config,
     now: dt.datetime,
     network: Network = INTERNET,
     limits: Limits | None = None,
 ) -> Captured:
-    """Fetch a page and its parts into `into`/capture.warc.gz.
+    """Fetch a page and its parts and write them to `into` as a gzipped WARC file.
 
     Raises Invalid for an address that is never fetched, and CaptureFailed if it did not work, each with a sentence
-    that names no host: what it is about may be restricted, and the sentence is not. Nothing is left behind then.
+    that names no host. The file holds half a capture then, and whoever opened it throws it away.
     """
     if settings.capture == "off":
         raise Invalid(N_("Capturing is switched off here."))
-    limits = limits or Limits()
-    budget = Budget(limits)
+    budget = Budget(limits or Limits())
     way = way_out(settings, network)
-    path = into / "capture.warc.gz"
-    try:
-        with Archive(path, now) as archive:
-            last = _follow(addresses.parse(url), _PAGE, way, budget, archive)
-            if last.status != 200:
-                raise _bad_answer(last.status)
-            skipped = _parts(last, way, budget, archive)
-            archive.note(last, skipped)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    archive = Archive(into, now)
+    last = _follow(addresses.parse(url), _PAGE, way, budget, archive)
+    if last.status != 200:
+        raise _bad_answer(last.status)
+    skipped = _parts(last, way, budget, archive)
+    archive.note(last, skipped)
     tally = Counter(sentence for _, sentence in skipped)
-    return Captured(path, archive.records, tuple(_sentence(text, count) for text, count in tally.items()))
+    return Captured(archive.records, tuple(_sentence(text, count) for text, count in tally.items()))
 
 
 def _follow(address: addresses.Address, accept: str, way: Way, budget: Budget, archive: Archive) -> Exchange:
     """The answer after at most three redirects, each checked as if it were the first address."""
     for _ in range(budget.limits.redirects + 1):
-        exchange = way.exchange(address, accept, budget)
-        archive.add(exchange)
-        target = exchange.redirect
+        answer = exchange(way, address, accept, budget)
+        archive.add(answer)
+        target = answer.redirect
         if target is None:
-            return exchange
+            return answer
         address = addresses.join(address.url, target)
     raise CaptureFailed(N_("The other side redirects more than three times."), lasting=True)
 
@@ -105,7 +106,7 @@ def _parts(whole: Exchange, way: Way, budget: Budget, archive: Archive) -> list[
             answer = _follow(addresses.parse(url), _PART, way, budget, archive)
             if answer.status != 200:
                 raise _bad_answer(answer.status)
-        except TrackerError as error:
+        except (Invalid, CaptureFailed) as error:
             skipped.append((url, str(error)))
     return skipped
 

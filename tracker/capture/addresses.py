@@ -89,6 +89,8 @@ def parse(url: str) -> Address:
         raise _not_an_address() from None
     if parts.scheme not in _PORTS:
         raise Invalid(N_("Only addresses that begin with http:// or https:// are captured."))
+    if "[" in parts.netloc and ":" not in host:
+        raise _not_an_address()
     if "@" in parts.netloc:
         raise Invalid(N_("Addresses with a user name are not captured."))
     port = _PORTS[parts.scheme] if port is None else port

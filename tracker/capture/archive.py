@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from io import BytesIO
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from io import BytesIO, RawIOBase
+from typing import IO, Any
 
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.utils import Digester
@@ -22,24 +20,15 @@ from tracker.capture.fetch import Exchange
 class Archive:
     """A gzipped WARC 1.1 file that grows by exchanges."""
 
-    def __init__(self, path: Path, now: dt.datetime) -> None:
+    def __init__(self, into: IO[bytes] | RawIOBase, now: dt.datetime) -> None:
         self.records = 0
         self._now, self._started = now, time.monotonic()
-        self._file = path.open("xb")
-        self._writer = _Writer(self._file, gzip=True, warc_version="1.1")
+        self._writer = _Writer(into, gzip=True, warc_version="1.1")
         info = self._writer.create_warcinfo_record(
             "", {"format": "WARC File Format 1.1", "software": "warcio"}
         )
         info.rec_headers.replace_header("WARC-Date", self._date(self._started))
         self._write(info)
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def add(self, exchange: Exchange) -> None:
         """Write the response and the request that it answers."""
@@ -83,17 +72,17 @@ class Archive:
         return at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Writer(WARCWriter):  # type: ignore[misc]
+class _Writer(WARCWriter):
     @staticmethod
     def _create_digester() -> Any:
         return Digester("sha256")
 
 
-class _Head(StatusAndHeaders):  # type: ignore[misc]
+class _Head(StatusAndHeaders):
     """A head as it was sent or received. The library would write it anew, in its own words."""
 
     def __init__(self, head: bytes) -> None:
-        super().__init__("", [])
+        super().__init__("as it was", [])  # The library takes one without words for none.
         self._exact = head
 
     def compute_headers_buffer(self, header_filter: Any = None) -> None:

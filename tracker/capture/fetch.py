@@ -9,125 +9,25 @@ from __future__ import annotations
 
 import http.client
 import io
-import secrets
 import socket
 import ssl
-import threading
 import time
 import zlib
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-from python_socks import ProxyConnectionError, ProxyError, ProxyType
-from python_socks.sync import Proxy
+from python_socks import ProxyConnectionError, ProxyError
 
-from tracker.capture import addresses
 from tracker.capture.addresses import Address
-from tracker.config import Config
-from tracker.errors import CaptureFailed, Invalid
+from tracker.capture.limits import Budget
+from tracker.capture.ways import Way
+from tracker.errors import CaptureFailed
 from tracker.vocabulary import N_
-
-Result = TypeVar("Result")
 
 # What Tor Browser says, which very many people say.
 _AGENT = "Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0"
 _HEAD_BYTES = 64 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
-_TRIED_ADDRESSES = 4
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one capture may take. Seconds and bytes; bytes are counted as they come and once more unpacked."""
-
-    request_seconds: float = 30
-    total_seconds: float = 60
-    total_bytes: int = 20 * 2**20
-    unpacked_bytes: int = 40 * 2**20
-    redirects: int = 3
-    parts: int = 100
-
-
-@dataclass(frozen=True)
-class Network:
-    """The world outside. Tests put a small internet of their own in its place; the program never does."""
-
-    resolve: Callable[[str, int], list[str]]
-    connect: Callable[[str, int, float], socket.socket]
-    tls: Callable[[], ssl.SSLContext]
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(item[4][0]) for item in found))
-
-
-def _connect(ip: str, port: int, seconds: float) -> socket.socket:
-    return socket.create_connection((ip, port), timeout=seconds)
-
-
-INTERNET = Network(_resolve, _connect, ssl.create_default_context)
-
-
-class Budget:
-    """What is left of the limits. `over` is the refusal once something of the whole capture is used up."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.over: CaptureFailed | None = None
-        self._bytes, self._unpacked = limits.total_bytes, limits.unpacked_bytes
-        self._end = self._request_end = time.monotonic() + limits.total_seconds
-
-    def begin(self) -> None:
-        """A new request begins."""
-        self._request_end = min(self._end, time.monotonic() + self.limits.request_seconds)
-
-    def seconds(self) -> float:
-        """How long the current request may still take. Raises CaptureFailed if no more."""
-        left = self._request_end - time.monotonic()
-        if left <= 0:
-            raise self.too_slow()
-        return left
-
-    def going(self) -> bool:
-        """Whether there is time left for the capture as a whole."""
-        return time.monotonic() < self._end
-
-    def too_slow(self) -> CaptureFailed:
-        """The refusal of what takes too long."""
-        if not self.going():
-            self.over = CaptureFailed(N_("The time for one capture was over."))
-            return self.over
-        return CaptureFailed(N_("The other side did not answer in time."))
-
-    def take(self, count: int) -> None:
-        """So many bytes came in."""
-        self._bytes -= count
-        if self._bytes < 0:
-            self._used_up()
-
-    def unpack(self, count: int) -> None:
-        """So many bytes came out of a packed answer."""
-        self._unpacked -= count
-        if self._unpacked < 0:
-            self._used_up()
-
-    def _used_up(self) -> None:
-        self.over = CaptureFailed(
-            N_("It is larger than the %(limit)s MB that one capture may hold."),
-            lasting=True,
-            limit=self.limits.total_bytes // 2**20,
-        )
-        raise self.over
-
-    @property
-    def unpacked_left(self) -> int:
-        """So many more bytes may come out of packed answers."""
-        return self._unpacked
 
 
 @dataclass(frozen=True)
@@ -165,142 +65,30 @@ class Exchange:
         return self.body.decode(encoding, "replace")
 
 
-class Way:
-    """How the other side is reached: `open` gives a socket and, if we know it, the IP address at its end."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-
-    def open(self, address: Address, budget: Budget) -> tuple[socket.socket, str | None]:
-        """Connect directly: look the name up once, and go to exactly the address that was checked."""
-        if address.host.endswith((".onion", ".i2p")):
-            raise Invalid(N_("Onion addresses are captured through a proxy only."))
-        try:
-            found = _within(budget, lambda: self.network.resolve(address.host, address.port))
-        except (OSError, UnicodeError):
-            raise CaptureFailed(
-                N_("The name in the address is not known, or cannot be looked up now.")
-            ) from None
-        # One bad address among good ones is an attack too: which one is taken would be chance.
-        if not found or not all(_is_public(ip) for ip in found):
-            raise addresses.private()
-        failure: OSError | None = None
-        for ip in found[:_TRIED_ADDRESSES]:
-            try:
-                return self.network.connect(ip, address.port, budget.seconds()), ip
-            except OSError as error:
-                failure = error
-        raise failure or OSError
-
-    def exchange(self, address: Address, accept: str, budget: Budget) -> Exchange:
-        """Ask for one thing. Raises CaptureFailed or Invalid, with a sentence."""
-        budget.begin()
-        began = time.monotonic()
-        try:
-            connection, ip = self.open(address, budget)
-            with connection:
-                connection.settimeout(budget.seconds())
-                if address.scheme == "https":
-                    with self.network.tls().wrap_socket(connection, server_hostname=address.host) as secured:
-                        return _converse(secured, address, accept, ip, began, budget)
-                return _converse(connection, address, accept, ip, began, budget)
-        except TimeoutError:
-            raise budget.too_slow() from None
-        except ssl.SSLCertVerificationError:
-            raise CaptureFailed(N_("The other side's certificate is not valid.")) from None
-        except ProxyConnectionError:
-            raise CaptureFailed(N_("The proxy for captures cannot be reached.")) from None
-        except ProxyError:
-            raise CaptureFailed(N_("The proxy could not reach the other side.")) from None
-        except OSError:
-            raise CaptureFailed(N_("The other side cannot be reached, or broke off.")) from None
-        except (http.client.HTTPException, ValueError):
-            raise CaptureFailed(N_("The other side's answer cannot be understood.")) from None
-
-
-class ProxyWay(Way):
-    """Through SOCKS5, which also looks the name up: nobody near this machine learns it."""
-
-    def __init__(self, network: Network, url: str) -> None:
-        super().__init__(network)
-        self.host, self.port, self.credentials = proxy_parts(url)
-
-    def open(self, address: Address, budget: Budget) -> tuple[socket.socket, str | None]:
-        """Have the proxy connect. Literal addresses and names near us were refused before."""
-        proxy = Proxy(ProxyType.SOCKS5, self.host, self.port, *self.credentials, rdns=True)
-        seconds = budget.seconds()
-        return _within(budget, lambda: proxy.connect(address.host, address.port, timeout=seconds)), None
-
-
-def way_out(settings: Config, network: Network) -> Way:
-    """The way that the settings name."""
-    if settings.capture == "proxy":
-        return ProxyWay(network, settings.capture_proxy.get_secret_value())
-    return Way(network)
-
-
-def proxy_parts(url: str) -> tuple[str, int, tuple[str, str]]:
-    """(host, port, (user, password)) of a proxy's address.
-
-    Without a user a random one is made up: Tor then keeps this capture apart from every other (IsolateSOCKSAuth),
-    and a proxy that knows no users does not ask for it.
-    """
-    parts = urlsplit(url)
-    user = unquote(parts.username or "") or secrets.token_hex(8)
-    return (
-        parts.hostname or "",
-        parts.port or 1080,
-        (user, unquote(parts.password or "") or secrets.token_hex(8)),
-    )
-
-
-def proxy_problem(settings: Config, seconds: float = 10) -> str | None:
-    """What is wrong with the configured proxy, if anything: whether it answers, and speaks SOCKS5."""
-    if settings.capture != "proxy":
-        return None
-    host, port, _ = proxy_parts(settings.capture_proxy.get_secret_value())
+def exchange(way: Way, address: Address, accept: str, budget: Budget) -> Exchange:
+    """Ask for one thing. Raises CaptureFailed or Invalid, with a sentence."""
+    budget.begin()
+    began = time.monotonic()
     try:
-        with socket.create_connection((host, port), timeout=seconds) as connection:
-            connection.sendall(
-                b"\x05\x02\x00\x02"
-            )  # RFC 1928: version 5, two methods: none, user and password.
-            answer = connection.recv(2)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        return f"The proxy for captures cannot be reached: {reason}. Check capture_proxy, and that the proxy runs."
-    if answer not in (b"\x05\x00", b"\x05\x02"):
-        return "What answers at capture_proxy is not a SOCKS5 proxy, or it does not let the tracker in."
-    return None
-
-
-def _is_public(ip: str) -> bool:
-    try:
-        return addresses.permitted(ip_address(ip))
-    except ValueError:
-        return False
-
-
-def _within(budget: Budget, act: Callable[[], Result]) -> Result:
-    """Do it within the time of the request, in a thread: a resolver cannot be told when to end."""
-    outcome: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(act())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for.
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="capture", daemon=True).start()
-    try:
-        return outcome.result(budget.seconds())
+        connection, ip = way.open(address, budget)
+        with connection:
+            connection.settimeout(budget.seconds())
+            if address.scheme == "https":
+                with way.network.tls().wrap_socket(connection, server_hostname=address.host) as secured:
+                    return _converse(secured, address, accept, ip, began, budget)
+            return _converse(connection, address, accept, ip, began, budget)
     except TimeoutError:
-        outcome.add_done_callback(_close_late)
-        raise
-
-
-def _close_late(outcome: Future[Any]) -> None:
-    if outcome.exception() is None and isinstance(found := outcome.result(), socket.socket):
-        found.close()
+        raise budget.too_slow() from None
+    except ssl.SSLCertVerificationError:
+        raise CaptureFailed(N_("The other side's certificate is not valid.")) from None
+    except ProxyConnectionError:
+        raise CaptureFailed(N_("The proxy for captures cannot be reached.")) from None
+    except ProxyError:
+        raise CaptureFailed(N_("The proxy could not reach the other side.")) from None
+    except OSError:
+        raise CaptureFailed(N_("The other side cannot be reached, or broke off.")) from None
+    except (http.client.HTTPException, ValueError):
+        raise CaptureFailed(N_("The other side's answer cannot be understood.")) from None
 
 
 def _converse(
@@ -322,7 +110,7 @@ def _converse(
         while piece := response.read(64 * 1024):
             body += piece
         if response.length:
-            raise http.client.IncompleteRead(bytes(), response.length)
+            raise http.client.IncompleteRead(b"", response.length)
     finally:
         response.close()
     raw = wire.taken()[len(head) :]
@@ -407,7 +195,10 @@ def _unpacked(body: bytes, headers: http.client.HTTPMessage, budget: Budget) -> 
     found = bytearray()
     # 32: gzip or zlib by its own first bytes; -15: deflate without any, which some servers send.
     bare = encoding == "deflate" and body[:1] != b"\x78"
-    while body:
+    # A file may be packed in several pieces, but nobody but an attacker uses very many.
+    for _ in range(64):
+        if not body:
+            break
         stream = zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
         try:
             piece = stream.decompress(body, budget.unpacked_left + 1)

@@ -15,8 +15,12 @@ COMMANDS = {
     "scheduler": ("tracker.cli.scheduler", "The scheduler alone."),
     "accounts": ("tracker.cli.accounts", "People of the team."),
     "reports": ("tracker.cli.reports", "Load and list reports."),
+    "evidence": ("tracker.cli.evidence", "Bring evidence in from a table."),
     "digests": ("tracker.cli.digests", "What is owed to subscribers, and sending it."),
     "ledger": ("tracker.cli.ledger", "Verify, export and sign the record."),
+    "fsck": ("tracker.cli.fsck", "Whether database, ledger and exhibits agree."),
+    "pack": ("tracker.cli.packs", "An evidence pack: what is public about a report, with its proofs."),
+    "custody": ("tracker.cli.custody", "Who can open the identities of sources, and opening them."),
     "doctor": ("tracker.cli.doctor", "What is wrong, in plain words."),
     "demo": ("tracker.cli.demo", "The fictional Republic of Arvenia, any size."),
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
 import smtplib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -13,10 +15,13 @@ import click
 from tracker.cli import common
 from tracker.config import Config
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 
 @click.command()
 def doctor() -> None:
-    """Check settings, keys, disk, database, ledger, mail and the scheduler's heartbeat. Exit 1 if anything is wrong."""
+    """Check settings, keys, disk, exhibits, database, ledger, mail and the scheduler's heartbeat. Exit 1 if anything is wrong."""
     with common.plain_errors():
         from tracker import config
 
@@ -26,12 +31,12 @@ def doctor() -> None:
         click.echo(f"✗ {problem}")
     if found:
         raise SystemExit(1)
-    click.echo("✓ Settings, keys, disk, database, ledger, mail and scheduler are in order.")
+    click.echo("✓ Settings, keys, disk, exhibits, database, ledger, mail and scheduler are in order.")
 
 
 def problems(settings: Config) -> Iterator[str]:
     """One sentence per thing that is wrong, with what to do about it."""
-    from tracker import keyring
+    from tracker import capture, keyring
 
     if not settings.data_path.is_dir():
         yield f"The data folder {settings.data_path} does not exist. Run `tracker init`."
@@ -50,8 +55,42 @@ def problems(settings: Config) -> Iterator[str]:
         and not host.endswith(".onion")
     ):
         yield "base_url does not start with https://. Passwords and digests' links would travel in clear."
+    yield from _storage(settings)
     yield from _database(settings)
     yield from _mail(settings)
+    if problem := capture.proxy_problem(settings):
+        yield problem
+
+
+def _storage(settings: Config) -> Iterator[str]:
+    """Keep a small random file in the store of exhibits, read it and remove it again."""
+    from tracker import storage
+    from tracker.errors import TrackerError
+
+    if settings.bucket is None and settings.data_path.stat().st_uid != os.geteuid():
+        # What was made here would belong to this user, and the server could not write beside it.
+        yield f"The data folder {settings.data_path} belongs to another user. Run this command as that user, to check the store of exhibits."
+        return
+    bucket = settings.bucket
+    if bucket is not None and bucket.endpoint.startswith("http:"):
+        host = urlsplit(bucket.endpoint).hostname
+        if host not in ("localhost", "127.0.0.1", "::1"):
+            yield f"storage_url says tls=no, so exhibits travel to {host} in clear. Leave it out."
+    try:
+        storage.check_room(settings, 0)
+        with storage.receive(settings, limit=1024) as receiver:
+            receiver.write(os.urandom(1024))
+            probe = receiver.finish()
+        store = storage.open_store(settings)
+        store.keep(probe)
+        try:
+            whole = store.check(probe.sha256) == probe.sha256
+        finally:
+            store.delete(probe.sha256)
+        if not whole or store.size(probe.sha256) is not None:
+            yield "The store of exhibits gives back other bytes than it was given, or does not remove what it should. Do not use it."
+    except TrackerError as error:
+        yield f"The store of exhibits: {error}"
 
 
 def _database(settings: Config) -> Iterator[str]:
@@ -94,20 +133,35 @@ def _database(settings: Config) -> Iterator[str]:
         engine.dispose()
 
 
-def _ledger(settings: Config, session: object) -> Iterator[str]:
-    from sqlalchemy.orm import Session
-
-    from tracker import keyring
+def _ledger(settings: Config, session: Session) -> Iterator[str]:
+    from tracker import clock, keyring
     from tracker.errors import ConfigError
-    from tracker.services import audit, ledger
+    from tracker.services import audit, fsck, ledger
 
-    assert isinstance(session, Session)
+    yield from _timestamps(settings, session)
+    if late := fsck.overdue(session, now=clock.now()):
+        yield late
     try:
         keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
     except ConfigError:
         return  # Named among the keys already.
     yield from ledger.problems(session, origin=settings.ledger_origin, public_key=keys.ledger_public_key)
     yield from audit.problems(session)
+
+
+def _timestamps(settings: Config, session: Session) -> Iterator[str]:
+    from tracker import clock, timestamps
+    from tracker.errors import ConfigError
+    from tracker.services import timestamps as stamps
+
+    if not settings.timestamp_url:
+        return
+    try:
+        timestamps.load_roots(settings.timestamp_roots_path)
+    except ConfigError as error:
+        yield str(error)
+    if stamps.late(session, now=clock.now()):
+        yield "The newest checkpoint has had no timestamp for more than a day. `tracker ledger timestamp` says why."
 
 
 def _mail(settings: Config) -> Iterator[str]:

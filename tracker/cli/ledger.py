@@ -1,10 +1,11 @@
-"""`tracker ledger`: verify, export and sign the record."""
+"""`tracker ledger`: verify, export, sign and prove the record."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ from tracker.errors import TrackerError
 
 @click.group()
 def ledger() -> None:
-    """Verify, export and sign the record."""
+    """Verify, export, sign and prove the record."""
 
 
 @ledger.command()
@@ -28,8 +29,9 @@ def ledger() -> None:
     help="A checkpoint you kept.",
 )
 @click.option("--key", help="The public key you trust, in hex.")
-def verify(file: Path | None, checkpoints: tuple[Path, ...], key: str | None) -> None:
-    """Check the live database, or a downloaded FILE without any database.
+@click.option("--content", type=click.Path(path_type=Path), help="What a disclosure is about.")
+def verify(file: Path | None, checkpoints: tuple[Path, ...], key: str | None, content: Path | None) -> None:
+    """Check the live database, or without any database a FILE: a ledger, a proof or an evidence pack.
 
     Finds every edit, deletion, insertion and change of order, and names the first bad entry. On the live database it
     also compares what the pages show with what the ledger says was published.
@@ -46,18 +48,20 @@ def verify(file: Path | None, checkpoints: tuple[Path, ...], key: str | None) ->
             ) from None
         if file is not None:
             try:
-                problems = list(verifier.check(verifier.read(str(file)), notes, trusted))
+                holds, problems = verifier.check_file(
+                    str(file), notes, trusted, str(content) if content else None
+                )
             except OSError as error:
-                raise TrackerError(f"{file} cannot be read: {error.strerror}.") from None
+                raise TrackerError(f"{error.filename} cannot be read: {error.strerror}.") from None
             except ValueError as error:
                 raise TrackerError(f"{file} cannot be read as a ledger: {error}") from None
         else:
-            problems = _live(notes, trusted)
+            holds, problems = "The ledger is whole.", _live(notes, trusted)
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
         raise SystemExit(1)
-    click.echo("The ledger is whole.")
+    click.echo(holds)
 
 
 def _live(notes: list[str], key: bytes | None) -> list[str]:
@@ -116,3 +120,79 @@ def checkpoint() -> None:
         )
         tracker.session.commit()
         click.echo(taken.note, nl=False)
+
+
+@ledger.command()
+@click.argument("seq", type=click.IntRange(1))
+@click.option(
+    "--size", type=click.IntRange(1), help="The size of an older checkpoint, instead of the newest."
+)
+def prove(seq: int, size: int | None) -> None:
+    """Print the proof, as JSON, that entry SEQ stands in the ledger that a checkpoint signs."""
+    with common.open_tracker() as tracker:
+        from tracker.services import proofs
+
+        public_key = tracker.keys.ledger_public_key
+        _print(proofs.inclusion(tracker.session, seq, size=size, public_key=public_key))
+
+
+@ledger.command()
+@click.argument("old", type=click.IntRange(1))
+@click.argument("new", type=click.IntRange(1), required=False)
+def consistency(old: int, new: int | None) -> None:
+    """Print the proof, as JSON, that the ledger of checkpoint NEW (the newest) begins with that of checkpoint OLD."""
+    with common.open_tracker() as tracker:
+        from tracker.services import proofs
+
+        _print(proofs.consistency(tracker.session, old, new, public_key=tracker.keys.ledger_public_key))
+
+
+@ledger.command()
+@click.argument("subject")
+@click.argument("file", type=click.Path(path_type=Path))
+def disclose(subject: str, file: Path) -> None:
+    """Write to FILE the proof that SUBJECT, such as exhibit/12, was sealed on its day.
+
+    Give it to somebody together with the content itself; nothing about anything else is told.
+    """
+    with common.open_tracker() as tracker:
+        from tracker.services import private_roots
+
+        proof = private_roots.disclose(tracker.session, subject, public_key=tracker.keys.ledger_public_key)
+    try:
+        file.write_text(json.dumps(proof, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        with common.plain_errors():
+            raise TrackerError(f"{file} cannot be written: {error.strerror}.") from None
+    day = proof["inclusion"]["entry"]["subject"].partition("/")[2]
+    click.echo(f"Wrote the proof that {subject} was sealed on {day} to {file}.")
+
+
+@ledger.command()
+@click.option("--entry", type=click.IntRange(1), help="Stamp one entry, instead of the newest checkpoint.")
+def timestamp(entry: int | None) -> None:
+    """Have the newest checkpoint, or one entry, stamped by the authority in timestamp_url."""
+    with common.open_tracker() as tracker:
+        from tracker import timestamps
+        from tracker.services import ledger as service
+        from tracker.services import timestamps as stamps
+
+        if not tracker.config.timestamp_url:
+            raise TrackerError("No timestamp authority is set: see timestamp_url in config/default.toml.")
+        newest = service.newest_checkpoint(tracker.session)
+        if entry is None and newest is None:
+            raise TrackerError("There is no checkpoint yet. Run `tracker ledger checkpoint` first.")
+        subject = f"entry/{entry}" if entry is not None or newest is None else f"checkpoint/{newest.size}"
+        message = stamps.message(tracker.session, subject)
+        tracker.session.rollback()  # Nobody waits for the database while the authority thinks.
+        roots = timestamps.load_roots(tracker.config.timestamp_roots_path)
+        stamp = timestamps.request(tracker.config.timestamp_url, message, roots)
+        stamps.keep(
+            tracker.session, subject, token=stamp.token, authority=stamp.authority, stamped_at=stamp.at
+        )
+        tracker.session.commit()
+        click.echo(f"{stamp.authority} put its timestamp on {subject}: {stamp.at:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _print(proof: dict[str, Any]) -> None:
+    click.echo(json.dumps(proof, indent=2, ensure_ascii=False))

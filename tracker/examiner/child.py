@@ -22,7 +22,7 @@ from tracker.vocabulary import IMAGES, FileKind
 
 def main() -> None:
     """Give up everything that is not needed, do what the arguments say, and answer."""
-    action, kind, seconds = sys.argv[1], FileKind(sys.argv[2]), int(sys.argv[3])
+    action, kind, seconds = sys.argv[1], FileKind(sys.argv[2]), int(sys.argv[3])  # type: ignore[call-arg]
     sandbox.limit(seconds)
     sandbox.confine(Path(__file__).parents[1])
     answer: dict[str, Any]
@@ -38,7 +38,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever a hostile file provokes.
         answer = {"failed": type(error).__name__}
     with os.fdopen(1, "wb") as out:
-        out.write(json.dumps(answer).encode())
+        out.write(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
     # Parsers leave things behind whose tidying up can crash; nothing of it is needed.
     os._exit(0)
 
@@ -84,6 +84,6 @@ def make(action: str, file: BinaryIO, kind: FileKind, result: BinaryIO) -> str:
     from tracker.examiner import copies
 
     if action == "copy":
-        return copies.make_copy(file, kind, result).value
+        return str(copies.make_copy(file, kind, result).value)
     copies.make_preview(file, kind, result, blurred=action == "blurred-preview")
-    return FileKind.JPEG.value
+    return str(FileKind.JPEG.value)

@@ -68,7 +68,9 @@ class Refusal(Word):
     )
     PAGE_SIZE = (
         "page-size",
-        N_("Page %(page)d of the PDF is too large to be turned into a picture. Print it to a smaller page size."),
+        N_(
+            "Page %(page)d of the PDF is too large to be turned into a picture. Print it to a smaller page size."
+        ),
     )
     NOT_TEXT = (
         "not-text",
@@ -76,12 +78,16 @@ class Refusal(Word):
     )
     MARKUP = (
         "markup",
-        N_("This is a page with markup or a program, not text. Save it as PDF, or capture it as a web archive."),
+        N_(
+            "This is a page with markup or a program, not text. Save it as PDF, or capture it as a web archive."
+        ),
     )
     TABLE = ("table", N_("Line %(line)d of the table cannot be read. Save it again as CSV in UTF-8."))
     MAIL = (
         "mail",
-        N_("The e-mail has no %(header)s line at its top. Save the message again as a file from the mail program."),
+        N_(
+            "The e-mail has no %(header)s line at its top. Save the message again as a file from the mail program."
+        ),
     )
     TOO_BIG = ("too-big", N_("The file is too big for its kind: up to %(megabytes)d MB can be read."))
     ENTRIES = (
@@ -99,7 +105,9 @@ class Refusal(Word):
     LINK = ("link", N_("The archive holds a link (%(name)s). Make it again with the files themselves."))
     NAME = (
         "name",
-        N_("The archive holds a name that leads out of its folder or is there twice (%(name)s). Make it again."),
+        N_(
+            "The archive holds a name that leads out of its folder or is there twice (%(name)s). Make it again."
+        ),
     )
     PART = (
         "part",
@@ -116,17 +124,21 @@ class Refusal(Word):
     )
     LISTED = (
         "listed",
-        N_("The web archive does not agree with its own list of hashes (%(name)s): it was damaged or changed."),
+        N_(
+            "The web archive does not agree with its own list of hashes (%(name)s): it was damaged or changed."
+        ),
     )
     NO_COPY = (
         "no-copy",
-        N_("No public copy can be made of a file of this kind by itself. Clean it, and upload a cleaned copy."),
+        N_(
+            "No public copy can be made of a file of this kind by itself. Clean it, and upload a cleaned copy."
+        ),
     )
     NO_PREVIEW = ("no-preview", N_("There is no preview of files of this kind. Download the original."))
     BUSY = ("busy", N_("Other files are being read at the moment. Try again in a minute."))
 
 
-class Refused(Exception):  # noqa: N818 - named by what happened, like the errors of the house.
+class Refused(Exception):
     """Raised in the child: the file is refused. `values` fill the sentence's places (numbers and short texts)."""
 
     def __init__(self, refusal: Refusal, **values: str | int) -> None:

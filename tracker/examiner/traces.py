@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tracker.vocabulary import FileKind, N_
+from tracker.vocabulary import N_, FileKind
 
 #: What a trace can be, with the words that pages show for it.
 TRACES = {
@@ -46,7 +46,7 @@ class Record:
     """One record of a web archive. `digest_ok` is None where it carries no digest; `size` is in bytes."""
 
     url: str
-    type: str  # noqa: A003 - the word of the WARC standard.
+    type: str
     date: str
     digest_ok: bool | None
     size: int

@@ -119,6 +119,8 @@ class PartialDateField(Field):
     A month or year alone is stored as its first day, with the precision that says so.
     """
 
+    may_lie_ahead = False
+
     def __init__(self, label: str, validators: Any = (), **kwargs: Any) -> None:
         super().__init__(label, validators, **kwargs)
         self.typed: dict[str, str] = {"day": "", "month": "", "year": "", "about": ""}
@@ -181,7 +183,7 @@ class PartialDateField(Field):
                 )
             ) from None
         # People east of here may have the next day already.
-        if found > clock.now().date() + dt.timedelta(days=1):
+        if not self.may_lie_ahead and found > clock.now().date() + dt.timedelta(days=1):
             raise ValueError(gettext("This date lies in the future. Check the year."))
         if self.typed["about"] and not day:
             raise ValueError(
@@ -205,6 +207,12 @@ class DayField(PartialDateField):
         return found
 
 
+class ComingDayField(DayField):
+    """An exact day that may lie in the future."""
+
+    may_lie_ahead = True
+
+
 class VersionField(IntegerField):
     """The hidden version of the row that was opened, so that a stale save or decision is noticed."""
 
@@ -219,6 +227,7 @@ __all__ = [
     "N_",
     "BaseForm",
     "CleanText",
+    "ComingDayField",
     "DayField",
     "PartialDateField",
     "Required",

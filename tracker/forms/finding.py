@@ -9,10 +9,21 @@ from flask_babel import gettext, lazy_gettext
 from wtforms import RadioField, SelectMultipleField, TextAreaField
 from wtforms.fields import SelectChoice
 
-from tracker.forms.base import BaseForm, CleanText, DayField, Required, StringField, VersionField, WordField
+from tracker.forms.base import (
+    BaseForm,
+    CleanText,
+    DayField,
+    Required,
+    StringField,
+    VersionField,
+    WordField,
+    word_or_none,
+)
+from tracker.forms.harm import HarmQuestions
 from tracker.models import Clause, Evidence, Finding
 from tracker.services import findings as service
-from tracker.vocabulary import Access, Grade, Precision
+from tracker.services.harm import ANSWERS
+from tracker.vocabulary import Access, Grade, Need, Precision
 
 
 class FindingForm(BaseForm):
@@ -77,16 +88,13 @@ class FindingForm(BaseForm):
         }
 
 
-def _answers() -> list[SelectChoice]:
-    return [
-        SelectChoice("no", gettext("No")),
-        SelectChoice("yes", gettext("Yes")),
-        SelectChoice("unsure", gettext("Not sure")),
-    ]
-
-
 class DecisionForm(BaseForm):
-    """Accept or return, with a reason. For evidence and replies."""
+    """Accept or return, with a reason. For evidence and replies.
+
+    Whoever returns something says what is wanting, so that its author knows where to begin.
+    """
+
+    asks_needs = True
 
     version = VersionField()
     decision = RadioField(
@@ -97,7 +105,20 @@ class DecisionForm(BaseForm):
             SelectChoice("return", gettext("Return")),
         ],
     )
+    needs = SelectMultipleField(
+        lazy_gettext("What is wanting?"),
+        coerce=word_or_none(Need),
+        choices=lambda: [SelectChoice(need, gettext(need.label)) for need in Need],
+    )
     reason = TextAreaField(lazy_gettext("Reasons"), [CleanText(2000, lines=True)])
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """To return something is to say what is wanting."""
+        good = bool(super().validate(extra_validators))
+        if self.asks_needs and self.decision.data == "return" and not self.needs.data:
+            self.needs.errors = [gettext("Tick what is wanting, so that its author knows where to begin.")]
+            good = False
+        return good
 
     @property
     def seen(self) -> int:
@@ -105,7 +126,7 @@ class DecisionForm(BaseForm):
         return self.version.data or 0
 
 
-class HarmDecisionForm(DecisionForm):
+class HarmDecisionForm(HarmQuestions, DecisionForm):
     """Approve or return a finding, after a short list of questions about harm."""
 
     decision = RadioField(
@@ -116,31 +137,16 @@ class HarmDecisionForm(DecisionForm):
             SelectChoice("return", gettext("Return to the proposer")),
         ],
     )
-    person = RadioField(
-        lazy_gettext("Could a person be recognised from anything in this text?"), choices=_answers
-    )
-    relative = RadioField(
-        lazy_gettext("Could a relative, a workplace or a place be recognised?"), choices=_answers
-    )
-    count = RadioField(lazy_gettext("Is a number so small that it points to people?"), choices=_answers)
-    source = RadioField(lazy_gettext("Does a detail show where we got it from?"), choices=_answers)
 
     def validate(self, extra_validators: Any = None) -> bool:
         """The questions must be answered to approve; a return needs none of them."""
-        if self.decision.data != "approve":
-            for question in service.HARM_QUESTIONS:
-                self[question].validate_choice = False
         good = bool(super().validate(extra_validators))
         if self.decision.data == "approve":
-            for question in service.HARM_QUESTIONS:
-                if self[question].data not in ("no", "yes", "unsure"):
-                    self[question].errors = [gettext("Answer this question before you approve.")]
+            for question in self.questions:
+                if question.data not in ANSWERS:
+                    question.errors = [gettext("Answer this question before you approve.")]
                     good = False
         return good
-
-    def harm(self) -> dict[str, str]:
-        """The answers by question."""
-        return {question: self[question].data or "" for question in service.HARM_QUESTIONS}
 
 
 class WithdrawalForm(BaseForm):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, String, Table, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, ForeignKey, LargeBinary, String, Table, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tracker.models.account import Account
@@ -37,6 +37,9 @@ class Source(Base):
     """Whom information comes from, by a random pseudonym ("S-7F3K")."""
 
     __tablename__ = "source"
+    __table_args__ = (
+        CheckConstraint("erased_by_id IS NULL OR erased_by_id <> erasure_asked_by_id", name="two_people"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(12), unique=True, default=new_key)
@@ -44,9 +47,13 @@ class Source(Base):
     version: Mapped[int] = mapped_column(default=0)  # Of the newest identity that was sealed; 0: none yet.
     created_by_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     created_at: Mapped[dt.datetime]
+    erasure_asked_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
+    erasure_asked_at: Mapped[dt.datetime | None]
+    erased_by_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     erased_at: Mapped[dt.datetime | None]
 
-    created_by: Mapped[Account] = relationship()
+    created_by: Mapped[Account] = relationship(foreign_keys=[created_by_id])
+    erasure_asked_by: Mapped[Account | None] = relationship(foreign_keys=[erasure_asked_by_id])
     records: Mapped[list[SourceRecord]] = relationship(
         back_populates="source", order_by="SourceRecord.id", cascade="all, delete-orphan"
     )
@@ -107,6 +114,11 @@ class Consent(Sealable, Base):
     source: Mapped[Source | None] = relationship()
     recorded_by: Mapped[Account] = relationship(foreign_keys=[recorded_by_id])
     withdrawn_by: Mapped[Account | None] = relationship(foreign_keys=[withdrawn_by_id])
+
+    @property
+    def order(self) -> tuple[dt.date, int]:
+        """Of two lines the later one says what the person agrees to now."""
+        return self.given_on, self.id
 
     def must_seal(self, evidence: Evidence) -> bool:
         return True

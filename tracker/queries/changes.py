@@ -16,7 +16,17 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from tracker.models import Finding, LedgerEntry, LedgerHead, LedgerTopic, Recommendation, Report
-from tracker.vocabulary import SILENT, WITHDRAWALS, Direction, EntryKind, Grade, Position, Precision, State, Word
+from tracker.vocabulary import (
+    SILENT,
+    WITHDRAWALS,
+    Direction,
+    EntryKind,
+    Grade,
+    Position,
+    Precision,
+    State,
+    Word,
+)
 
 W = TypeVar("W", bound=Word)
 
@@ -68,7 +78,7 @@ class Change:
 
     @property
     def noun(self) -> str:
-        """ "evidence", "finding", "reply" or "report"."""
+        """ "evidence", "finding", "dissent", "reply" or "report"."""
         return self.subject.partition("/")[0]
 
     @property
@@ -92,7 +102,7 @@ class Change:
 
     @property
     def clause(self) -> str | None:
-        """The label of the clause that a finding is about."""
+        """The label of the clause that a finding, or dissent from it, is about."""
         return self.facts.get("clause")
 
     @property

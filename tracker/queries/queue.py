@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tracker import permissions
 from tracker.models import (
     Account,
     Activity,
+    Assignment,
     Bearing,
     Citation,
     Evidence,
@@ -24,36 +26,71 @@ from tracker.models import (
     Report,
 )
 from tracker.timeliness import add_months
-from tracker.vocabulary import EDITABLE, Role, State
+from tracker.vocabulary import EDITABLE, Role, SourceType, State, Visibility
+
+Row = Evidence | Finding | Reply
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Everything on somebody's table, each list oldest first."""
+    """Everything on somebody's table, each list oldest first.
 
+    What is assigned to them stands there and nowhere else; what is stale stands among their own things too.
+    """
+
+    assigned: list[Row]
     returned: list[Evidence | Finding | Reply]
     drafts: list[Evidence | Finding | Reply]
     unclaimed: list[Finding]
     to_review: list[Evidence | Finding | Reply]
     waiting: list[Evidence | Finding | Reply]
+    stale: list[Row]
 
 
-def queue(session: Session, viewer: Account) -> Queue:
-    """What waits for `viewer`, and what of theirs waits for others."""
+def queue(session: Session, viewer: Account, *, stale_before: dt.datetime) -> Queue:
+    """What waits for `viewer`, and what of theirs waits for others. Untouched since `stale_before`: going stale."""
     mine = [*_evidence(session, viewer, Evidence.created_by_id == viewer.id), *_own(session, viewer)]
-    return Queue(
-        returned=[row for row in mine if row.state is State.RETURNED],
-        drafts=[row for row in mine if row.state is State.DRAFT],
-        unclaimed=list(
-            session.scalars(
-                _findings()
-                .where(Finding.state == State.DRAFT, Finding.proposed_by_id.is_(None))
-                .order_by(Finding.recommendation_id, Finding.clause_id)
-            )
-        ),
-        to_review=to_review(session, viewer),
-        waiting=[row for row in mine if row.state is State.SUBMITTED],
+    unclaimed = list(
+        session.scalars(
+            _findings()
+            .where(Finding.state == State.DRAFT, Finding.proposed_by_id.is_(None))
+            .order_by(Finding.recommendation_id, Finding.clause_id)
+        )
     )
+    review = to_review(session, viewer)
+    given = set(session.scalars(select(Assignment.subject).where(Assignment.account_id == viewer.id)))
+    # Only what they can take: an assignment lapses while the thing is somebody else's turn, or hidden from them.
+    turn = [row for row in mine if row.state in EDITABLE]
+    assigned = [row for row in [*turn, *review, *unclaimed] if subject(row) in given]
+
+    def others(rows: Sequence[Row]) -> list[Any]:
+        return [row for row in rows if subject(row) not in given]
+
+    return Queue(
+        assigned=assigned,
+        returned=others([row for row in turn if row.state is State.RETURNED]),
+        drafts=others([row for row in turn if row.state is State.DRAFT]),
+        unclaimed=others(unclaimed),
+        to_review=others(review),
+        waiting=[row for row in mine if row.state is State.SUBMITTED],
+        stale=_stale(session, turn, stale_before),
+    )
+
+
+def subject(row: Row) -> str:
+    """How comments, assignments and the team's activity name a thing: "evidence/7h2k…"."""
+    return f"{type(row).__name__.lower()}/{row.key}"
+
+
+def _stale(session: Session, rows: Sequence[Row], before: dt.datetime) -> list[Row]:
+    query = (
+        select(Activity.subject, func.max(Activity.at).label("at"))
+        .where(Activity.subject.in_([subject(row) for row in rows]))
+        .group_by(Activity.subject)
+    )
+    touched = {found.subject: found.at for found in session.execute(query)}
+    last = {row: touched.get(subject(row), row.created_at) for row in rows}
+    return sorted((row for row in rows if last[row] < before), key=lambda row: last[row])
 
 
 def to_review(session: Session, viewer: Account) -> list[Evidence | Finding | Reply]:
@@ -68,6 +105,41 @@ def to_review(session: Session, viewer: Account) -> list[Evidence | Finding | Re
         *session.scalars(_replies().where(Reply.state == State.SUBMITTED, Reply.created_by_id != viewer.id)),
     ]
     return sorted(rows, key=lambda row: row.submitted_at or row.created_at)
+
+
+def plain(reviewer: Account) -> ColumnElement[bool]:
+    """What a reviewer may accept together with others: imported for the public, logged by somebody else, without a
+    person as its source, and without files."""
+    return and_(
+        Evidence.state == State.SUBMITTED,
+        Evidence.visibility == Visibility.PUBLIC,
+        Evidence.imported_as.is_not(None),
+        Evidence.created_by_id.is_not(None),
+        Evidence.created_by_id != reviewer.id,
+        Evidence.from_person.is_(False),
+        Evidence.source_type != SourceType.TESTIMONY,
+        ~Evidence.sources.any(),
+        ~Evidence.consents.any(),
+        ~Evidence.exhibits.any(),
+    )
+
+
+def imported(session: Session, reviewer: Account, *, limit: int) -> Sequence[Evidence]:
+    """The pieces that this reviewer may accept together, the longest waiting first."""
+    return session.scalars(
+        select(Evidence)
+        .where(plain(reviewer))
+        .options(
+            selectinload(Evidence.links),
+            selectinload(Evidence.details),
+            selectinload(Evidence.exhibits),
+            selectinload(Evidence.bearings).options(
+                joinedload(Bearing.clause), joinedload(Bearing.recommendation)
+            ),
+        )
+        .order_by(Evidence.submitted_at, Evidence.id)
+        .limit(limit)
+    ).all()
 
 
 def evidence_by_key(session: Session, key: str, viewer: Account) -> Evidence | None:
@@ -199,7 +271,9 @@ def reviews_due(session: Session, *, months: int, today: dt.date) -> list[Due]:
 
 def shaken(session: Session) -> Sequence[Finding]:
     """Findings that stand and cite evidence which was withdrawn since."""
-    gone = select(Citation.finding_id).join(Evidence).where(Evidence.state == State.WITHDRAWN)
+    gone = (
+        select(Citation.finding_id).join(Evidence).where(Evidence.state.in_([State.WITHDRAWN, State.ERASED]))
+    )
     return session.scalars(
         _findings().where(Finding.state == State.ACCEPTED, Finding.id.in_(gone)).order_by(Finding.id)
     ).all()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tracker import permissions
-from tracker.models import Evidence, Recommendation, Reply, ReplyTarget
+from tracker.models import DissentingNote, Evidence, Finding, Recommendation, Reply, ReplyTarget
 from tracker.queries import board, changes
 from tracker.queries import evidence as pieces
 from tracker.queries.changes import Change
+from tracker.vocabulary import State
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Page:
 
     row: board.Row
     cited: dict[int, list[Evidence]]  # By finding id, in the order of their numbers.
+    dissent: dict[int, list[DissentingNote]]  # By finding id, in the order of their publication.
     evidence: list[Evidence]
     withdrawn: list[Evidence]
     replies: list[Reply]
@@ -48,12 +52,28 @@ def page(session: Session, recommendation: Recommendation, *, today: dt.date, re
     return Page(
         row=row,
         cited=pieces.cited_by(session, row.findings.values()),
+        dissent=dissent_of(session, row.findings.values()),
         evidence=pieces.bearing_on(session, recommendation),
         withdrawn=pieces.withdrawn_from(session, recommendation),
         replies=[reply for reply in replies if reply.targets],
         to_the_whole_report=[reply for reply in replies if not reply.targets],
         history=changes.read(session, changes.About(recommendation.report, recommendation), limit=None),
     )
+
+
+def dissent_of(session: Session, findings: Iterable[Finding]) -> dict[int, list[DissentingNote]]:
+    found: dict[int, list[DissentingNote]] = defaultdict(list)
+    for note in session.scalars(
+        select(DissentingNote)
+        .where(
+            DissentingNote.finding_id.in_([finding.id for finding in findings]),
+            DissentingNote.state == State.ACCEPTED,
+            DissentingNote.ledger_seq.is_not(None),
+        )
+        .order_by(DissentingNote.ledger_seq)
+    ):
+        found[note.finding_id].append(note)
+    return found
 
 
 def _replies(session: Session, recommendation: Recommendation) -> list[Reply]:

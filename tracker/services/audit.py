@@ -16,6 +16,7 @@ from tracker import permissions
 from tracker.models import (
     Bearing,
     Citation,
+    DissentingNote,
     Evidence,
     Finding,
     LedgerEntry,
@@ -25,7 +26,7 @@ from tracker.models import (
     ReplyTarget,
     Report,
 )
-from tracker.services import evidence, findings, ledger, replies, reports
+from tracker.services import dissent, evidence, findings, ledger, replies, reports
 from tracker.vocabulary import SILENT, WITHDRAWALS, EntryKind, State, Visibility
 
 Facts = dict[str, Any]
@@ -47,7 +48,13 @@ def problems(session: Session) -> Iterator[str]:
     """One sentence for each published thing whose rows differ from its newest ledger entry, or that lacks one."""
     newest = _newest(session)
     seen: set[str] = set()
-    for shown in (*_reports(session), *_evidence(session), *_findings(session), *_replies(session)):
+    for shown in (
+        *_reports(session),
+        *_evidence(session),
+        *_findings(session),
+        *_dissent(session),
+        *_replies(session),
+    ):
         seen.add(shown.subject)
         entry = newest.get(shown.subject)
         if entry is None:
@@ -63,6 +70,7 @@ def problems(session: Session) -> Iterator[str]:
     for subject, entry in newest.items():
         if subject not in seen:
             yield f"{subject}: entry {entry.seq} published it, and it is gone from the database."
+    yield from _emptied(session)
     yield from _misfiled(session)
 
 
@@ -113,7 +121,9 @@ def _evidence(session: Session) -> Iterator[Shown]:
             facts["visibility"] = (
                 row.visibility.value
             )  # Hidden from the pages, and the ledger knows nothing of it.
-        yield _shown(row, f"evidence/{row.number}", facts, evidence.content(row))
+        # Told also where it is empty, so that a place that was taken away is noticed.
+        words = {"place": None, **evidence.content(row)}
+        yield _shown(row, f"evidence/{row.number}", facts, words)
 
 
 def _findings(session: Session) -> Iterator[Shown]:
@@ -135,6 +145,25 @@ def _findings(session: Session) -> Iterator[Shown]:
         yield _shown(row, findings.subject(row), facts, findings.content(row))
 
 
+def _dissent(session: Session) -> Iterator[Shown]:
+    written = (
+        select(DissentingNote)
+        .where(DissentingNote.state.in_([State.ACCEPTED, State.WITHDRAWN]))
+        .options(
+            joinedload(DissentingNote.finding).options(
+                joinedload(Finding.clause),
+                joinedload(Finding.recommendation).joinedload(Recommendation.report),
+            )
+        )
+    )
+    for row in session.scalars(written.order_by(DissentingNote.id)):
+        facts = {**dissent.facts(row), **_place(row.finding.recommendation)}
+        gone = row.state is State.WITHDRAWN
+        # Why it was withdrawn stands in the ledger alone.
+        words = {} if gone else dissent.content(row)
+        yield Shown(dissent.subject(row), row.ledger_seq, gone, facts, words)
+
+
 def _replies(session: Session) -> Iterator[Shown]:
     given = (
         select(Reply)
@@ -154,7 +183,7 @@ def _replies(session: Session) -> Iterator[Shown]:
 
 
 def _shown(row: Evidence | Finding | Reply, subject: str, facts: Facts, words: Facts) -> Shown:
-    if row.state is State.WITHDRAWN:
+    if row.state in (State.WITHDRAWN, State.ERASED):
         return Shown(subject, row.ledger_seq, True, {}, {"reason": row.withdrawal_reason})
     approved_at = row.approved_at if isinstance(row, Finding) else None
     hour = approved_at and approved_at.replace(minute=0, second=0, microsecond=0)
@@ -175,6 +204,24 @@ def _replaced(session: Session) -> set[str]:
     kinds = (EntryKind.FINDING_PUBLISHED, EntryKind.FINDING_CORRECTED)
     payloads = session.scalars(select(LedgerEntry.payload).where(LedgerEntry.kind.in_(kinds)))
     return {key for payload in payloads if (key := json.loads(payload).get("replaces"))}
+
+
+def _emptied(session: Session) -> Iterator[str]:
+    """Words may be missing only where a later entry says that they were erased."""
+    erased = select(LedgerEntry.subject, func.max(LedgerEntry.seq)).where(
+        LedgerEntry.kind == EntryKind.EVIDENCE_ERASED
+    )
+    until = {subject: seq for subject, seq in session.execute(erased.group_by(LedgerEntry.subject))}
+    missing = select(LedgerEntry.seq, LedgerEntry.subject).where(~LedgerEntry.content.has())
+    for seq, subject in session.execute(missing.order_by(LedgerEntry.seq)):
+        if seq >= until.get(subject, 0):
+            yield f"Entry {seq} has lost its words, and no entry says that {subject} was erased."
+    kept = select(LedgerEntry.seq, LedgerEntry.subject).where(
+        LedgerEntry.subject.in_(until), LedgerEntry.content.has()
+    )
+    for seq, subject in session.execute(kept.order_by(LedgerEntry.seq)):
+        if seq < until[subject]:
+            yield f"Entry {seq} still has its words, though {subject} was erased."
 
 
 def _misfiled(session: Session) -> Iterator[str]:

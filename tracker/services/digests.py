@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from tracker.keyring import Keyring
 
 CORRECTED = frozenset({EntryKind.REPORT_CORRECTED, EntryKind.EVIDENCE_CORRECTED, EntryKind.FINDING_CORRECTED, EntryKind.REPLY_CORRECTED})  # fmt: skip
-WITHDRAWN = frozenset({EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN})
-# Within a recommendation: findings, what was taken back, replies, evidence.
+WITHDRAWN = frozenset({EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN, EntryKind.DISSENT_WITHDRAWN, EntryKind.EVIDENCE_ERASED})  # fmt: skip
+# Within a recommendation: findings, dissent from them, what was taken back, replies, evidence.
 _ORDER = {
     EntryKind.FINDING_PUBLISHED: 1,
-    **dict.fromkeys(WITHDRAWN, 2),
-    EntryKind.REPLY_PUBLISHED: 3,
-    EntryKind.EVIDENCE_PUBLISHED: 4,
+    EntryKind.DISSENT_PUBLISHED: 2,
+    **dict.fromkeys(WITHDRAWN, 3),
+    EntryKind.REPLY_PUBLISHED: 4,
+    EntryKind.EVIDENCE_PUBLISHED: 5,
 }
 
 
@@ -371,10 +372,12 @@ def _followed(subscriber: Subscriber) -> ColumnElement[bool]:
 def _folded(entries: Sequence[LedgerEntry]) -> dict[int, dict[str, Any]]:
     """The facts of each entry by `seq`; of findings that followed one another only the last, from where it began.
 
-    A reader who was never told of the first one hears "not assessed, now B", not "was C, now B".
+    A reader who was never told of the first one hears "not assessed, now B", not "was C, now B". Dissent from one that
+    stands no more goes with it.
     """
     facts: dict[int, dict[str, Any]] = {}
     findings: dict[str, int] = {}
+    dissent: dict[str, list[int]] = {}
     for entry in entries:
         own = ledger.facts_of(entry)
         if entry.kind in (EntryKind.FINDING_PUBLISHED, EntryKind.FINDING_CORRECTED):
@@ -383,6 +386,10 @@ def _folded(entries: Sequence[LedgerEntry]) -> dict[int, dict[str, Any]]:
                 before = facts.pop(older)
                 own |= {name: before.get(name) for name in ("previous_grade", "previous_roll_up")}
             findings[str(own.get("key"))] = entry.seq
+            for note in dissent.pop(str(own.get("replaces")), []):
+                del facts[note]
+        if entry.kind is EntryKind.DISSENT_PUBLISHED:
+            dissent.setdefault(str(own.get("finding")), []).append(entry.seq)
         facts[entry.seq] = own
     return facts
 

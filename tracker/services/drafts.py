@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from tracker import permissions
 from tracker.errors import NotAllowed
 from tracker.models import Account, Evidence, Finding, Reply
-from tracker.services import activity, states
+from tracker.services import activity, comments, states
 from tracker.vocabulary import N_
 
 
@@ -34,5 +34,6 @@ def discard(
         raise NotAllowed(N_("This draft came with a report file and is nobody's. Leave it, or take it up."))
     states.claim_version(session, row, version)
     activity.record(session, author, f"{kind}-discarded", f"{kind}/{row.key}", now=now)
+    comments.forget(session, row)
     session.delete(row)
     session.flush()

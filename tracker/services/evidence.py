@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,24 +11,29 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tracker import permissions
+from tracker import consent, permissions
 from tracker.errors import Invalid, NotAllowed, raise_all
 from tracker.models import (
     Account,
     Bearing,
     Evidence,
+    EvidenceDetail,
     EvidenceLink,
     EvidenceReader,
     LedgerEntry,
     Recommendation,
     Report,
 )
-from tracker.services import activity, ledger, states
+from tracker.services import activity, exhibits, history, ledger, private_roots, states
+from tracker.services import harm as harm_check
+from tracker.services.harm import Harm
 from tracker.vocabulary import (
     N_,
     Credibility,
+    Detail,
     Direction,
     EntryKind,
+    Need,
     Precision,
     Reliability,
     Role,
@@ -66,6 +71,11 @@ class Fields:
     links: Sequence[str] = ()
     bearings: Sequence[Bears] = ()
     reader_ids: Sequence[int] = field(default=())
+    place: str = ""
+    not_before: dt.date | None = None
+    from_person: bool = False
+    # Words, and who may read them. "" removes a detail; one that is not named here stays as it is.
+    details: Mapping[Detail, tuple[str, Visibility]] = field(default_factory=dict)
 
 
 def draft(session: Session, fields: Fields, *, author: Account, now: dt.datetime) -> Evidence:
@@ -87,6 +97,7 @@ def edit(
     if not permissions.can_edit_evidence(author, evidence):
         raise NotAllowed(N_("Only drafts and returned pieces can be changed, by the person who logged them."))
     states.claim_version(session, evidence, version)
+    before = history.snapshot(evidence)
     # Old parts go before new ones come, because a bearing may stand once only.
     evidence.bearings.clear()
     evidence.links.clear()
@@ -94,6 +105,9 @@ def edit(
     session.flush()
     _fill(evidence, fields)
     session.flush()  # New parts are read through their rows from here on.
+    history.record(session, evidence, before, account=author, now=now)
+    if before["visibility"] != evidence.visibility.value:
+        history.reseal(session, evidence)
     activity.record(session, author, "evidence-edited", subject(evidence), now=now)
 
 
@@ -102,22 +116,73 @@ def submit(session: Session, evidence: Evidence, *, author: Account, now: dt.dat
     if not permissions.can_edit_evidence(author, evidence):
         raise NotAllowed(N_("Only drafts and returned pieces can be changed, by the person who logged them."))
     check_complete(evidence)
-    states.move(session, evidence, State.SUBMITTED, submitted_at=now, review_reason="")
+    states.move(session, evidence, State.SUBMITTED, submitted_at=now, review_reason="", needs="")
     activity.record(session, author, "evidence-submitted", subject(evidence), now=now)
 
 
 def accept(
-    session: Session, evidence: Evidence, *, reviewer: Account, seen: int | None = None, now: dt.datetime
+    session: Session,
+    evidence: Evidence,
+    *,
+    reviewer: Account,
+    harm: Harm | None = None,
+    seen: int | None = None,
+    now: dt.datetime,
 ) -> LedgerEntry | None:
-    """Take it as good. Public evidence is published at once; the rest is kept for those who may see it.
+    """Take it as good. Public evidence is published at once, or on its day; the rest is kept for those who may see it.
 
-    `seen` is the version that the reviewer looked at; Conflict if it is another one by now.
+    Public evidence needs the answers about `harm`: Invalid names each that is missing. `seen` is the version that the
+    reviewer looked at; Conflict if it is another one by now.
     """
     _check_reviewer(reviewer, evidence)
     ledger.lock(session)
     states.move(session, evidence, State.ACCEPTED, seen=seen, reviewed_by_id=reviewer.id, reviewed_at=now)
     activity.record(session, reviewer, "evidence-accepted", subject(evidence), now=now)
-    return publish(session, evidence, now=now) if evidence.visibility is Visibility.PUBLIC else None
+    if evidence.visibility is not Visibility.PUBLIC:
+        # That we held it on this day can be proven later, without telling it now.
+        held = facts(evidence) | content(evidence)
+        private_roots.commit(session, subject(evidence), held, now=now)
+        return None
+    found = harm_check.check(session, evidence, harm)
+    if harm is not None:
+        harm_check.record(session, evidence, harm, found, checked_by=reviewer, now=now)
+    consent.check_publishable(_with_consents(session, evidence), on=now.date())
+    exhibits.release_prepared(session, evidence, reviewer=reviewer, now=now)
+    return (
+        None if waits(evidence, today=now.astimezone(dt.UTC).date()) else publish(session, evidence, now=now)
+    )
+
+
+def waits(evidence: Evidence, *, today: dt.date) -> bool:
+    """Whether it is not to be published before a day that has not come (in UTC)."""
+    return evidence.not_before is not None and evidence.not_before > today
+
+
+def due(session: Session, *, now: dt.datetime) -> Sequence[int]:
+    """The ids of accepted public evidence whose day has come."""
+    return session.scalars(
+        select(Evidence.id)
+        .where(
+            Evidence.state == State.ACCEPTED,
+            Evidence.visibility == Visibility.PUBLIC,
+            Evidence.ledger_seq.is_(None),
+            Evidence.not_before <= now.astimezone(dt.UTC).date(),
+        )
+        .order_by(Evidence.not_before, Evidence.id)
+    ).all()
+
+
+def publish_due(session: Session, evidence_id: int, *, now: dt.datetime) -> LedgerEntry | None:
+    """Publish what waited for its day. None if it was withdrawn, a consent ended, or another process was quicker."""
+    ledger.lock(session)
+    # Read after the wait for the lock: what was due before it may not be any more.
+    evidence = session.get_one(Evidence, evidence_id, populate_existing=True)
+    if evidence_id not in due(session, now=now):
+        return None
+    if not consent.may_be_public(_with_consents(session, evidence), on=now.date()):
+        return None  # The person who gave it has taken back their word, and nobody has to be told.
+    activity.record(session, None, "evidence-published", subject(evidence), now=now)
+    return publish(session, evidence, now=now)
 
 
 def send_back(
@@ -126,6 +191,7 @@ def send_back(
     *,
     reviewer: Account,
     reason: str,
+    needs: Sequence[Need] = (),
     seen: int | None = None,
     now: dt.datetime,
 ) -> None:
@@ -133,8 +199,11 @@ def send_back(
     _check_reviewer(reviewer, evidence)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, evidence, State.RETURNED, seen=seen, review_reason=reason)
-    activity.record(session, reviewer, "evidence-returned", subject(evidence), now=now, reason=reason)
+    states.move(
+        session, evidence, State.RETURNED, seen=seen, review_reason=reason, needs=activity.listed(needs)
+    )
+    given = activity.with_needs(reason, needs)
+    activity.record(session, reviewer, "evidence-returned", subject(evidence), now=now, reason=given)
 
 
 def withdraw(
@@ -145,9 +214,19 @@ def withdraw(
         raise NotAllowed(N_("Only reviewers withdraw evidence."))
     if not reason:
         raise Invalid(N_("Say why it is withdrawn. The reason is public."), "reason")
+    return take_back(session, evidence, account=reviewer, reason=reason, now=now)
+
+
+def take_back(
+    session: Session, evidence: Evidence, *, account: Account | None, reason: str, now: dt.datetime
+) -> LedgerEntry | None:
+    """Withdraw, whoever asks: for rules that cannot wait for a reviewer, such as a consent that ended.
+
+    `account` None: the clock did it.
+    """
     ledger.lock(session)
     states.move(session, evidence, State.WITHDRAWN, withdrawal_reason=reason)
-    activity.record(session, reviewer, "evidence-withdrawn", subject(evidence), now=now, reason=reason)
+    activity.record(session, account, "evidence-withdrawn", subject(evidence), now=now, reason=reason)
     if evidence.ledger_seq is None:
         return None  # It never was public.
     return _append(
@@ -159,6 +238,7 @@ def publish(session: Session, evidence: Evidence, *, now: dt.datetime) -> Ledger
     """Give it the next number and its ledger entry. For accepted public evidence, and for report files."""
     session.flush()  # A piece from a report file is new; its bearings are read through their rows.
     ledger.lock(session)  # Numbers are given in ledger order, also when two reviewers accept at once.
+    consent.check_publishable(_with_consents(session, evidence), on=now.date())
     evidence.number = (session.execute(select(func.max(Evidence.number))).scalar_one() or 0) + 1
     evidence.state = State.ACCEPTED
     return _append(session, EntryKind.EVIDENCE_PUBLISHED, evidence, facts(evidence), content(evidence), now)
@@ -169,6 +249,22 @@ def correct(session: Session, evidence: Evidence, *, correction: str, now: dt.da
     session.flush()  # New bearings and links are read through their rows.
     words = content(evidence) | {"correction": correction}
     return _append(session, EntryKind.EVIDENCE_CORRECTED, evidence, facts(evidence), words, now)
+
+
+def record_exhibits(
+    session: Session, evidence: Evidence, kind: EntryKind, *, correction: str = "", now: dt.datetime
+) -> LedgerEntry:
+    """Record that the public copies of published evidence are others now."""
+    session.flush()
+    words = content(evidence) | ({"correction": correction} if correction else {})
+    return _append(session, kind, evidence, facts(evidence), words, now)
+
+
+def record_erasure(session: Session, evidence: Evidence, *, reason: str, now: dt.datetime) -> LedgerEntry:
+    """Record that its words are gone for good. `services/erasure.py` takes them away."""
+    return _append(
+        session, EntryKind.EVIDENCE_ERASED, evidence, {"number": evidence.number}, {"reason": reason}, now
+    )
 
 
 def facts(evidence: Evidence) -> dict[str, Any]:
@@ -191,18 +287,22 @@ def facts(evidence: Evidence) -> dict[str, Any]:
             ),
             key=lambda item: (str(item["recommendation"]), item["clause"] or ""),
         ),
+        **exhibits.facts(evidence),
     }
 
 
 def content(evidence: Evidence) -> dict[str, Any]:
     """The words that are published, and can be erased."""
     return {
+        # Left out where empty, so that entries from before there was a place still agree with their rows.
+        **({"place": evidence.place} if evidence.place else {}),
         "title": evidence.title,
         "summary": evidence.summary,
         "publisher": evidence.publisher,
         "language": evidence.language,
         "remark": evidence.remark,
         "links": [link.url for link in evidence.links],
+        **exhibits.words(evidence),
     }
 
 
@@ -266,7 +366,7 @@ def _fill(evidence: Evidence, fields: Fields) -> None:
         raise Invalid(N_("Enter a title: what it is, in a few words."), "title")
     for name in (
         "title", "summary", "occurred_on", "date_precision", "publisher", "source_type", "language",
-        "reliability", "credibility", "visibility", "remark", "team_note",
+        "reliability", "credibility", "visibility", "remark", "team_note", "place", "not_before", "from_person",
     ):  # fmt: skip
         setattr(evidence, name, getattr(fields, name))
     for url in fields.links:
@@ -279,8 +379,22 @@ def _fill(evidence: Evidence, fields: Fields) -> None:
         Bearing(recommendation_id=item.recommendation_id, clause_id=item.clause_id, direction=item.direction)
         for item in seen.values()
     ]
-    readers = fields.reader_ids if fields.visibility is Visibility.RESTRICTED else ()
+    _fill_details(evidence, fields)
+    restricted = {evidence.visibility, *(detail.visibility for detail in evidence.details)}
+    readers = fields.reader_ids if Visibility.RESTRICTED in restricted else ()
     evidence.readers = [EvidenceReader(account_id=account_id) for account_id in dict.fromkeys(readers)]
+
+
+def _fill_details(evidence: Evidence, fields: Fields) -> None:
+    kept = {row.detail: row for row in evidence.details}
+    for kind, (value, visibility) in fields.details.items():
+        row = kept.get(kind)
+        if row is not None and not value:
+            evidence.details.remove(row)
+        elif row is not None:
+            row.value, row.visibility = value, visibility
+        elif value:
+            evidence.details.append(EvidenceDetail(detail=kind, value=value, visibility=visibility))
 
 
 def _check_reviewer(reviewer: Account, evidence: Evidence) -> None:
@@ -288,6 +402,12 @@ def _check_reviewer(reviewer: Account, evidence: Evidence) -> None:
         raise NotAllowed(N_("Only reviewers decide about evidence."))
     if evidence.created_by_id == reviewer.id:
         raise NotAllowed(N_("You logged this piece yourself. Another reviewer must look at it."))
+
+
+def _with_consents(session: Session, evidence: Evidence) -> Evidence:
+    """The same, which reads who gave it and what they agreed to anew: under the lock nobody changes that any more."""
+    session.expire(evidence, ["consents", "sources"])
+    return evidence
 
 
 def _report(evidence: Evidence) -> Report:

@@ -18,11 +18,12 @@ from tracker import permissions
 from tracker.errors import Conflict, Invalid, NotAllowed, raise_all
 from tracker.models import Account, Citation, Clause, Evidence, Finding, LedgerEntry, Recommendation
 from tracker.roll_up import roll_up
-from tracker.services import activity, ledger, states
-from tracker.vocabulary import N_, Access, EntryKind, Grade, State
+from tracker.services import activity, dissent, ledger, states
+from tracker.services import harm as harm_check
+from tracker.vocabulary import N_, Access, EntryKind, Grade, Need, State
 
-#: What a reviewer answers before anything becomes public; the questions stand in the form.
-HARM_QUESTIONS = ("person", "relative", "count", "source")
+#: What a reviewer answers before anything becomes public.
+HARM_QUESTIONS = tuple(harm_check.QUESTIONS)
 
 NEEDS_EVIDENCE = (Grade.A, Grade.B, Grade.C, Grade.E)
 
@@ -101,6 +102,7 @@ def submit(session: Session, finding: Finding, *, author: Account, now: dt.datet
         proposed_by_id=author.id,
         replaces_id=before.id if before else None,
         review_reason="",
+        needs="",
     )
     activity.record(session, author, "finding-proposed", subject(finding), now=now)
 
@@ -115,7 +117,8 @@ def approve(
     seen: int | None = None,
     now: dt.datetime,
 ) -> LedgerEntry:
-    """Publish it: the old finding is superseded, the roll-up follows, one ledger entry says so.
+    """Publish it: the old finding is superseded, the roll-up follows, one ledger entry says so. The dissenting notes
+    that were attached to the proposal are published with it, each with an entry of its own.
 
     `harm` answers each of HARM_QUESTIONS with "no"; any other answer holds publication. `seen` is the version that
     the reviewer looked at. Raises NotAllowed for the proposer, Conflict if it was decided or changed since, or if the
@@ -172,6 +175,8 @@ def approve(
         now=now,
     )
     finding.ledger_seq = entry.seq
+    for note in dissent.waiting(session, finding):
+        dissent.publish(session, note, reviewer=reviewer, now=now)
     return entry
 
 
@@ -181,15 +186,23 @@ def send_back(
     *,
     reviewer: Account,
     reason: str,
+    needs: Sequence[Need] = (),
     seen: int | None = None,
     now: dt.datetime,
 ) -> None:
-    """Return it to the proposer with a reason, which only the team sees. The public page stays as it is."""
+    """Return it to the proposer with a reason, which only the team sees. The public page stays as it is.
+
+    Dissenting notes speak about the proposal as it stood, so they go back to their authors too.
+    """
     _check_reviewer(reviewer, finding)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, finding, State.RETURNED, seen=seen, review_reason=reason)
-    activity.record(session, reviewer, "finding-returned", subject(finding), now=now, reason=reason)
+    states.move(
+        session, finding, State.RETURNED, seen=seen, review_reason=reason, needs=activity.listed(needs)
+    )
+    dissent.give_back(session, finding)
+    given = activity.with_needs(reason, needs)
+    activity.record(session, reviewer, "finding-returned", subject(finding), now=now, reason=given)
 
 
 def withdraw(

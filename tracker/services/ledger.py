@@ -28,6 +28,7 @@ from tracker.models import (
     LedgerTopic,
     Recommendation,
     Report,
+    Timestamp,
 )
 from tracker.vocabulary import WITHDRAWALS, EntryKind
 
@@ -104,8 +105,8 @@ def position(session: Session) -> int:
     return session.execute(select(LedgerHead.seq).where(LedgerHead.id == 1)).scalar_one()
 
 
-def plain(entry: LedgerEntry) -> dict[str, Any]:
-    """An entry as the verifier reads it, without its content."""
+def plain(entry: Any) -> dict[str, Any]:
+    """An entry, or a row of its columns, as the verifier reads it, without its content."""
     return {
         "type": "entry",
         "seq": entry.seq,
@@ -132,10 +133,16 @@ def lines(session: Session, *, origin: str, public_key: bytes) -> Generator[dict
             yield line
             size, last = size + 1, line["hash"]
     # On PostgreSQL a newer one may be taken while we read: it belongs to the next export.
+    given = {f"entry/{seq}" for seq in range(1, size + 1)}
     for checkpoint in session.scalars(
         select(Checkpoint).where(Checkpoint.size <= size).order_by(Checkpoint.size)
     ):
+        given.add(f"checkpoint/{checkpoint.size}")
         yield {"type": "checkpoint", "size": checkpoint.size, "note": checkpoint.note}
+    for stamp in session.scalars(select(Timestamp).order_by(Timestamp.id)):
+        if stamp.subject in given:
+            token = base64.b64encode(stamp.token).decode()
+            yield {"type": "timestamp", "subject": stamp.subject, "token": token}
     yield {"type": "end", "size": size, "hash": last}
 
 
@@ -193,23 +200,30 @@ def take_checkpoint(
     """Sign the ledger's size and Merkle root as it is now. The same size gives the checkpoint that exists."""
     lock(session)
     tree = verifier.MerkleTree()
-    for entry in session.scalars(
-        select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=500)
-    ):
-        tree.add(verifier.leaf_hash(plain(entry)))
+    for leaf in leaf_hashes(session):
+        tree.add(leaf)
     existing = session.get(Checkpoint, tree.size)
     if existing is not None:
         return existing
     text = verifier.signed_text(origin, tree.size, tree.root())
-    signature = verifier.key_id(origin, public_key) + sign(text.encode())
     checkpoint = Checkpoint(
         size=tree.size,
         root=tree.root(),
-        note=f"{text}\n— {origin} {base64.b64encode(signature).decode()}\n",
+        note=verifier.signed_note(text, origin, public_key, sign(text.encode())),
         created_at=now.replace(minute=0, second=0, microsecond=0),
     )
     session.add(checkpoint)
     return checkpoint
+
+
+def leaf_hashes(session: Session, size: int | None = None) -> Iterator[bytes]:
+    """The leaves of the Merkle tree over the first `size` entries, or over all."""
+    query = select(*LedgerEntry.__table__.columns)
+    if size is not None:
+        query = query.where(LedgerEntry.seq <= size)
+    # Columns, not objects: the tree is over the whole ledger, and the database waits meanwhile.
+    for row in session.execute(query.order_by(LedgerEntry.seq).execution_options(yield_per=1000)):
+        yield verifier.leaf_hash(plain(row))
 
 
 def newest_checkpoint(session: Session) -> Checkpoint | None:

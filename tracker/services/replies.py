@@ -14,7 +14,7 @@ from tracker.errors import Invalid, NotAllowed, raise_all
 from tracker.models import Account, LedgerEntry, Quotation, Reply, ReplyTarget, Report
 from tracker.services import activity, ledger, states
 from tracker.services.evidence import check_link
-from tracker.vocabulary import N_, EntryKind, Position, Precision, State
+from tracker.vocabulary import N_, EntryKind, Need, Position, Precision, State
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def submit(session: Session, reply: Reply, *, author: Account, now: dt.datetime)
     """Send it to the reviewers. Raises Invalid while something that they need is missing."""
     _check_author(author, reply)
     check_complete(reply)
-    states.move(session, reply, State.SUBMITTED, submitted_at=now, review_reason="")
+    states.move(session, reply, State.SUBMITTED, submitted_at=now, review_reason="", needs="")
     activity.record(session, author, "reply-submitted", subject(reply), now=now)
 
 
@@ -85,6 +85,7 @@ def send_back(
     *,
     reviewer: Account,
     reason: str,
+    needs: Sequence[Need] = (),
     seen: int | None = None,
     now: dt.datetime,
 ) -> None:
@@ -92,8 +93,9 @@ def send_back(
     _check_reviewer(reviewer, reply)
     if not reason:
         raise Invalid(N_("Say why you return it."), "reason")
-    states.move(session, reply, State.RETURNED, seen=seen, review_reason=reason)
-    activity.record(session, reviewer, "reply-returned", subject(reply), now=now, reason=reason)
+    states.move(session, reply, State.RETURNED, seen=seen, review_reason=reason, needs=activity.listed(needs))
+    given = activity.with_needs(reason, needs)
+    activity.record(session, reviewer, "reply-returned", subject(reply), now=now, reason=given)
 
 
 def withdraw(

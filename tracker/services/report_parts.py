@@ -148,7 +148,8 @@ class Parts:
         different = _differences(_evidence_is(row), wanted)
         if row.state is not State.ACCEPTED:
             if different:
-                self.notes.append(f"evidence {table.id} was withdrawn; its change in the file was left out.")
+                gone = "erased; what the file says of it" if row.state is State.ERASED else "withdrawn; its change in the file"
+                self.notes.append(f"evidence {table.id} was {gone} was left out.")
             return
         if different:
             self._fill_evidence(row, {key: wanted[key] for key in different})

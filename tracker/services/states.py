@@ -22,6 +22,8 @@ def move(session: Session, row: Row, to: State, *, seen: int | None = None, **va
     session.flush()  # The claim reads the row in the database, so pending edits must stand there.
     kind = type(row)
     allowed = [state for state, following in TRANSITIONS.items() if to in following]
+    # What may have to be sealed is written through the row: a bulk UPDATE would leave it in the open.
+    written = {name: values.pop(name) for name in getattr(kind, "SEALED", ()) if name in values}
     as_seen = true() if seen is None else kind.version == seen
     claimed = session.execute(
         update(kind)
@@ -36,6 +38,9 @@ def move(session: Session, row: Row, to: State, *, seen: int | None = None, **va
                 "Somebody has decided this meanwhile, or it is no longer in a state that allows it. Look at it again."
             )
         )
+    for name, value in written.items():
+        setattr(row, name, value)
+    session.flush()
 
 
 def claim_version(session: Session, row: Row, version: int) -> None:

@@ -210,6 +210,8 @@ def headline(change: Change) -> str:
         if change.clause:
             place = gettext("%(place)s, clause %(label)s", place=place, label=change.clause)
         return f"{place}: {what}, {_step(change.previous_grade, change.grade)}"
+    if change.noun == "dissent" and change.clause:
+        place = gettext("%(place)s, clause %(label)s", place=place, label=change.clause)
     if change.noun == "reply" and change.position is not None:
         return f"{place}: {what}, {gettext(change.position.label)}"
     title = change.words("title")
@@ -227,6 +229,8 @@ def story(change: Change) -> str:
         parts.append(change.words("reason"))
     elif change.noun == "finding":
         parts += [change.words("rationale"), change.words("reason")]
+    elif change.noun == "dissent":
+        parts.append(change.words("text"))
     else:
         parts.append(change.words("summary"))
         parts += [pages.was_and_is(one) for one in change.content.get("changes") or []]

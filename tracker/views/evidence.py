@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
-from flask_babel import gettext
+from flask_babel import format_date, gettext
 from werkzeug.wrappers import Response
 
-from tracker import clock, db, permissions
+from tracker import clock, consent, db, permissions
 from tracker.errors import Invalid, Stale
-from tracker.forms.evidence import EvidenceForm
-from tracker.forms.finding import DecisionForm, WithdrawalForm
+from tracker.forms.evidence import ErasureForm, EvidenceDecisionForm, EvidenceForm
+from tracker.forms.finding import WithdrawalForm
+from tracker.forms.stale import differences
 from tracker.models import Account, Evidence, Report
-from tracker.queries import queue
-from tracker.services import drafts
+from tracker.queries import captures, exhibits, queue
+from tracker.services import drafts, erasure, harm
 from tracker.services import evidence as service
-from tracker.views import access, attempts
+from tracker.views import access, attempts, teamwork
+from tracker.vocabulary import Detail, State, Visibility
 
 blueprint = Blueprint("evidence", __name__, url_prefix="/workspace/evidence")
 Page = str | Response | tuple[str, int]
@@ -49,11 +51,19 @@ def new() -> Page:
 def edit(key: str) -> Page:
     session = db.session()
     evidence = _fetch(key)
-    if not permissions.can_edit_evidence(access.viewer(), evidence):
+    editable = permissions.can_edit_evidence(access.viewer(), evidence)
+    if not editable and (request.method == "GET" or evidence.created_by_id != access.viewer().id):
         abort(403)
     report = queue.report(session, _report(evidence).slug) or abort(404)
     form = EvidenceForm(request.form or None, data=EvidenceForm.values(evidence))
-    form.prepare(report.recommendations, _colleagues())
+    form.prepare(report.recommendations, _colleagues(), _unread(evidence))
+    if not editable:
+        # Sent for review, or decided, while the author had it open: what was typed is shown and not lost.
+        form.validate()
+        form.form_errors.append(
+            gettext("It was sent for review since you opened it, so nothing can be saved. Copy what you need.")
+        )
+        return _form_page(form, report, evidence, stale=evidence, status=409)
     if request.method == "POST" and form.validate():
         try:
             service.edit(
@@ -76,32 +86,45 @@ def edit(key: str) -> Page:
 @blueprint.get("/<key>")
 @access.team
 def show(key: str) -> Page:
-    return _show_page(_fetch(key), DecisionForm(), WithdrawalForm())
+    return show_page(_fetch(key))
 
 
 @blueprint.post("/<key>/decision")
 @access.reviewers
 def decide(key: str) -> Page:
-    evidence, form = _fetch(key), DecisionForm(request.form)
+    evidence, form = _fetch(key), EvidenceDecisionForm(request.form)
+    now = clock.now()
 
     def act() -> Any:
         if form.decision.data == "accept":
-            service.accept(db.session(), evidence, reviewer=access.viewer(), seen=form.seen, now=clock.now())
+            service.accept(
+                db.session(),
+                evidence,
+                reviewer=access.viewer(),
+                harm=form.harm(current_app.extensions["keyring"]),
+                seen=form.seen,
+                now=now,
+            )
+            if service.waits(evidence, today=now.date()):
+                return gettext(
+                    "Accepted. It is published on %(day)s.", day=format_date(evidence.not_before, "d MMM y")
+                )
             return gettext("Accepted.")
         service.send_back(
             db.session(),
             evidence,
             reviewer=access.viewer(),
             reason=form.reason.data,
+            needs=form.needs.data or (),
             seen=form.seen,
-            now=clock.now(),
+            now=now,
         )
         return gettext("Returned to its author.")
 
     if form.validate() and (notice := attempts.commit(form, act)):
         current_app.extensions["notify"](notice)
         return redirect(url_for("workspace.review"), 303)
-    return _show_page(_fetch(key), form, WithdrawalForm(), 422)
+    return show_page(_fetch(key), form=form, status=422)
 
 
 @blueprint.post("/<key>/discard")
@@ -128,7 +151,7 @@ def withdraw(key: str) -> Page:
     if form.validate() and (notice := attempts.commit(form, act)):
         current_app.extensions["notify"](notice)
         return redirect(url_for("evidence.show", key=key), 303)
-    return _show_page(_fetch(key), DecisionForm(), form, 422)
+    return show_page(_fetch(key), withdrawal=form, status=422)
 
 
 def _saved(evidence: Evidence) -> Response:
@@ -156,6 +179,14 @@ def _colleagues() -> list[Account]:
     return [person for person in queue.team(db.session()) if person.id != access.viewer().id]
 
 
+def _unread(evidence: Evidence) -> list[Detail]:
+    """The details that the person who is signed in may not read, and so is not asked about."""
+    viewer = access.viewer()
+    return [
+        one.detail for one in evidence.details if not permissions.can_read_detail(viewer, evidence, one)
+    ]
+
+
 def _report(evidence: Evidence) -> Report:
     if evidence.bearings:
         return evidence.bearings[0].recommendation.report
@@ -179,18 +210,54 @@ def _form_page(
 ) -> Page:
     if request.method == "GET":
         status = 200
-    theirs = EvidenceForm(data=EvidenceForm.values(stale)) if stale else None
-    page = render_template("evidence/form.html", form=form, report=report, evidence=evidence, theirs=theirs)
+    compared = None
+    if stale is not None:
+        theirs = EvidenceForm(data=EvidenceForm.values(stale))
+        theirs.prepare(report.recommendations, _colleagues(), _unread(stale))
+        compared = differences(form, theirs)
+    page = render_template(
+        "evidence/form.html", form=form, report=report, evidence=evidence, differences=compared
+    )
     return page if status == 200 else (page, status)
 
 
-def _show_page(evidence: Evidence, form: DecisionForm, withdrawal: WithdrawalForm, status: int = 200) -> Page:
+def show_page(
+    evidence: Evidence,
+    *,
+    form: EvidenceDecisionForm | None = None,
+    withdrawal: WithdrawalForm | None = None,
+    erasure_form: ErasureForm | None = None,
+    status: int = 200,
+) -> Page:
+    """The staff page of a piece, with the forms on it as they were sent; of an erased one its tombstone."""
+    if evidence.state is State.ERASED:
+        return render_template(
+            "evidence/erased.html",
+            evidence=evidence,
+            erasure=erasure.done_for(db.session(), evidence),
+            activities=queue.activities(db.session(), service.subject(evidence)),
+        )
+    warnings = None
+    if (
+        permissions.can_review_evidence(access.viewer(), evidence)
+        and evidence.visibility is Visibility.PUBLIC
+    ):
+        warnings = harm.warnings(db.session(), evidence, keys=current_app.extensions["keyring"])
     page = render_template(
         "evidence/show.html",
         evidence=evidence,
-        form=form,
-        withdrawal=withdrawal,
+        form=form or EvidenceDecisionForm(),
+        withdrawal=withdrawal or WithdrawalForm(),
+        erasure=erasure.open_for(db.session(), evidence),
+        erasure_form=erasure_form or ErasureForm(),
+        harm=harm,
+        warnings=warnings,
+        today=clock.now().date(),
+        consent=consent,
+        captures=captures.of(db.session(), evidence),
+        same_link=exhibits.same_link(db.session(), evidence, access.viewer()),
         resting=queue.resting_on(db.session(), evidence.id),
         activities=queue.activities(db.session(), service.subject(evidence)),
+        beside=teamwork.beside(evidence),
     )
     return page if status == 200 else (page, status)

@@ -11,11 +11,12 @@ from werkzeug.wrappers import Response
 from tracker import clock, db, permissions, words_diff
 from tracker.errors import Invalid, Stale
 from tracker.forms.finding import FindingForm, HarmDecisionForm, WithdrawalForm
+from tracker.forms.stale import differences
 from tracker.models import Clause, Finding, Recommendation
 from tracker.queries import queue
 from tracker.services import drafts
 from tracker.services import findings as service
-from tracker.views import access, attempts
+from tracker.views import access, attempts, teamwork
 from tracker.vocabulary import N_, State
 
 blueprint = Blueprint("findings", __name__, url_prefix="/workspace/findings")
@@ -107,7 +108,7 @@ def decide(key: str) -> Page:
                 db.session(),
                 finding,
                 reviewer=access.viewer(),
-                harm=form.harm(),
+                harm=form.answers(),
                 reason=form.reason.data,
                 seen=form.seen,
                 now=clock.now(),
@@ -118,6 +119,7 @@ def decide(key: str) -> Page:
             finding,
             reviewer=access.viewer(),
             reason=form.reason.data,
+            needs=form.needs.data or (),
             seen=form.seen,
             now=clock.now(),
         )
@@ -207,6 +209,11 @@ def _form_page(
     status: int = 422,
 ) -> Page:
     session = db.session()
+    evidence = queue.citable_evidence(session, recommendation.id)
+    compared = None
+    if stale is not None:
+        theirs = FindingForm(data=FindingForm.values(stale)).prepare([], evidence)
+        compared = differences(form, theirs)
     page = render_template(
         "findings/form.html",
         form=form,
@@ -214,8 +221,8 @@ def _form_page(
         finding=finding,
         clause=finding.clause if finding else None,
         correcting=correcting,
-        theirs=stale,
-        evidence=queue.citable_evidence(session, recommendation.id),
+        differences=compared,
+        evidence=evidence,
         standing=_standing(recommendation),
     )
     return page if request.method == "GET" else (page, status)
@@ -249,5 +256,6 @@ def _show_page(
         form=form,
         withdrawal=withdrawal,
         activities=queue.activities(session, service.subject(finding)),
+        beside=teamwork.beside(finding),
     )
     return page if status == 200 else (page, status)

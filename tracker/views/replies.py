@@ -12,11 +12,12 @@ from tracker import clock, db, permissions
 from tracker.errors import Invalid, Stale
 from tracker.forms.finding import DecisionForm, WithdrawalForm
 from tracker.forms.reply import ReplyForm
+from tracker.forms.stale import differences
 from tracker.models import Reply, Report
 from tracker.queries import queue
 from tracker.services import drafts
 from tracker.services import replies as service
-from tracker.views import access, attempts
+from tracker.views import access, attempts, teamwork
 
 blueprint = Blueprint("replies", __name__, url_prefix="/workspace/replies")
 Page = str | Response | tuple[str, int]
@@ -93,6 +94,7 @@ def decide(key: str) -> Page:
             reply,
             reviewer=access.viewer(),
             reason=form.reason.data,
+            needs=form.needs.data or (),
             seen=form.seen,
             now=clock.now(),
         )
@@ -158,7 +160,12 @@ def _fetch(key: str) -> Reply:
 def _form_page(
     form: ReplyForm, report: Report, reply: Reply | None, *, stale: Reply | None = None, status: int = 422
 ) -> Page:
-    page = render_template("replies/form.html", form=form, report=report, reply=reply, theirs=stale)
+    compared = None
+    if stale is not None:
+        theirs = ReplyForm(data=ReplyForm.values(stale))
+        theirs.prepare(report.recommendations, queue.public_evidence_of(db.session(), report.id))
+        compared = differences(form, theirs)
+    page = render_template("replies/form.html", form=form, report=report, reply=reply, differences=compared)
     return page if request.method == "GET" else (page, status)
 
 
@@ -169,5 +176,6 @@ def _show_page(reply: Reply, form: DecisionForm, withdrawal: WithdrawalForm, sta
         form=form,
         withdrawal=withdrawal,
         activities=queue.activities(db.session(), service.subject(reply)),
+        beside=teamwork.beside(reply),
     )
     return page if status == 200 else (page, status)

@@ -11,12 +11,12 @@ from tracker import clock, db
 from tracker.config import Config
 from tracker.models import LedgerEntry
 from tracker.queries import board as boards
-from tracker.queries import changes
+from tracker.queries import changes, exhibits
 from tracker.queries import evidence as pieces
 from tracker.queries import recommendation as recommendations
 from tracker.queries.changes import About
 from tracker.views import access, fresh
-from tracker.vocabulary import State
+from tracker.vocabulary import IMAGES, State
 
 blueprint = Blueprint("reports", __name__)
 
@@ -90,17 +90,21 @@ def evidence(number: int) -> Response:
     """One piece of public evidence, or what remains of a withdrawn one."""
     session = db.session()
     found = pieces.find(session, number)
+    copies = exhibits.public_copies(session, found)
 
     def page() -> ResponseReturnValue:
         return render_template(
-            "reports/withdrawn.html" if found.state is State.WITHDRAWN else "reports/evidence.html",
+            "reports/evidence.html" if found.state is State.ACCEPTED else "reports/withdrawn.html",
             evidence=found,
             findings=pieces.citing(session, found),
             entry=session.get(LedgerEntry, found.ledger_seq),
             history=changes.about_subject(session, f"evidence/{number}"),
+            public_copies=copies,
+            images=IMAGES,
         )
 
-    return fresh.answer(page, changes.position(session))
+    # Damage is no ledger entry, and has to be seen all the same.
+    return fresh.answer(page, changes.position(session), [copy.damaged_at for copy in copies])
 
 
 @blueprint.get("/method")
