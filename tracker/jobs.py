@@ -20,7 +20,7 @@ from flask_babel import force_locale
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import capture, db, emails, mailer, media, storage, timestamps
+from tracker import capture, db, emails, mailer, media, packs, storage, timestamps
 from tracker.config import Config
 from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
@@ -32,6 +32,7 @@ from tracker.services import (
     consents,
     deliveries,
     digests,
+    evidence,
     exhibits,
     ledger,
     private_roots,
@@ -51,7 +52,7 @@ _STOP_AFTER = 5
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
     done: Counter[str] = Counter()
-    for part in (expire_consents, compose_due, send_due, capture_due, purge):
+    for part in (publish_due, expire_consents, compose_due, send_due, capture_due, purge):
         try:
             done += part(app, now, stopping=stopping)
         except Exception as error:  # noqa: BLE001 - the rest must go on.
@@ -70,6 +71,25 @@ def expire_consents(
     if taken_back:
         _log.info("consents-expired", count=taken_back)
     return Counter({"consents expired": taken_back} if taken_back else {})
+
+
+def publish_due(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Publish accepted evidence whose day has come, before digests are composed."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (_, _, engine):
+        with db.reading(), _transaction(engine) as session:
+            waiting = list(evidence.due(session, now=now))
+        for number in waiting:
+            if stopping():
+                break
+            with _transaction(engine) as session:
+                published = evidence.publish_due(session, number, now=now)
+            done["published"] += published is not None
+    if done["published"]:
+        _log.info("evidence-published", count=done["published"])
+    return +done
 
 
 def compose_due(
@@ -261,11 +281,14 @@ def _capture(engine: Engine, claimed: Capture, config: Config, now: dt.datetime)
 
 
 def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
-    """Forget what has no purpose any more: people who never confirmed or left, old sign-ins, links and counters."""
+    """Forget what has no purpose any more: people who never confirmed or left, old sign-ins, links, counters, packs."""
     del stopping
-    with _ready(app) as (_, _, engine), _transaction(engine) as session:
-        for service in (subscriptions, sign_ins, accounts, attempts):
-            service.forget_expired(session, now=now)
+    with _ready(app) as (config, _, engine):
+        with _transaction(engine) as session:
+            for service in (subscriptions, sign_ins, accounts, attempts):
+                service.forget_expired(session, now=now)
+        with db.reading(), _transaction(engine) as session:
+            packs.forget(session, config, now=now)
     return Counter()
 
 

@@ -76,6 +76,10 @@ class Keyring:
         """A record's key again. Raises ValueError if it was altered or moved, or the wrapping key is not here."""
         return self.records.unwrap(kid, wrapped, context)
 
+    def knows(self, kid: str) -> bool:
+        """Whether the file of wrapping keys holds this one now."""
+        return self.records.knows(kid)
+
     @property
     def ledger_public_key(self) -> bytes:
         """The 32 bytes that verify checkpoints."""

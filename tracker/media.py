@@ -7,6 +7,7 @@ and a clock here that kills it. A child that dies, hangs or answers nonsense mak
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -161,8 +162,8 @@ def _run(action: str, kind: FileKind, path: Path, seconds: int, result: int | No
             try:
                 said = _answer(process, seconds)
             finally:
-                if process.poll() is None:
-                    # It has not been waited for, so that its number is still its own, and that of its group.
+                # Whatever it started goes with it. It was not reaped yet, so that its number is still its group's.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.stdout.close()  # type: ignore[union-attr]
                 process.wait()
@@ -188,10 +189,11 @@ def _answer(process: subprocess.Popen[bytes], seconds: int) -> bytes | None:
             said += part
         else:
             return None
-    try:
-        process.wait(max(0.1, ends - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return None
+    # Its output is closed as its last act: the end is a moment away, or something is wrong.
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+        if time.monotonic() > ends:
+            return None
+        time.sleep(0.002)
     return said
 
 

@@ -28,6 +28,7 @@ another and nothing between them, so that there is no byte which nothing vouches
     manifest.sig         signed note over "tracker-pack-v1", the origin, and the SHA-256 of manifest.json
     ledger/checkpoint.txt, ledger/slice.jsonl    a checkpoint at `size` entries; the entries that the pack is about,
                          each with its `proof` of inclusion there
+    ledger/checkpoint.tsr    a timestamp (RFC 3161) of that checkpoint, if there is one
     exhibits/N/…         public copies: the newest entry of evidence/N in the slice names each of them by its SHA-256
                          (`exhibits[].copy`)
     everything else      what people read; the manifest vouches for it
@@ -522,7 +523,7 @@ def _only(value: dict[str, Any], *names: str) -> None:
 # Packs.
 
 _MANIFEST, _SIGNATURE = "manifest.json", "manifest.sig"
-_SLICE, _CHECKPOINT = "ledger/slice.jsonl", "ledger/checkpoint.txt"
+_SLICE, _CHECKPOINT, _STAMP = "ledger/slice.jsonl", "ledger/checkpoint.txt", "ledger/checkpoint.tsr"
 _PLAIN_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
 
@@ -572,6 +573,9 @@ def _slice_problems(
     if (origin, size) != (manifest["origin"], manifest["size"]):
         yield f"The checkpoint in the pack is not {manifest['origin']}'s at {manifest['size']} entries."
     yield from _anchor_problems([(size, root, note)], notes, key)
+    digest = hashlib.sha256(note.encode()).hexdigest()
+    if _STAMP in members and not stamps_digest(_read(file, members, _STAMP), digest):
+        yield f"{_STAMP} is about something else than the checkpoint."
     last, newest = 0, {}
     for text in _read(file, members, _SLICE).decode().splitlines():
         entry = _json(text)

@@ -8,35 +8,53 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, Conflict
 
 FILE = "records.keys"
 
 
 class WrappingKeys:
-    """The file's keys, read again when a record names one that we do not know yet: another process has rotated."""
+    """The file's keys, read again when it has changed: another process rotates while this one works.
+
+    Keys that were dropped from the file stay known here until the program ends: what it has read may need them.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.active, self._keys = read(path)
+        self._keys: dict[str, bytes] = {}
+        self._read()
+
+    def _read(self) -> None:
+        self._seen = _look(self._path)
+        self.active, keys = read(self._path)
+        self._keys |= keys
 
     def __repr__(self) -> str:
         return "WrappingKeys(…)"
 
+    def knows(self, kid: str) -> bool:
+        """Whether the file holds this key now."""
+        return kid in read(self._path)[1]
+
     @property
-    def names(self) -> frozenset[str]:
-        """The names of all keys in the file."""
-        return frozenset(self._keys)
+    def rotating(self) -> bool:
+        """Whether there are older keys that are not dropped yet."""
+        return len(read(self._path)[1]) > 1
 
     def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
         """(name of the wrapping key, nonce and ciphertext). `context` is bound in."""
+        if _look(self._path) != self._seen:
+            self._read()
         nonce = secrets.token_bytes(12)
         closed = AESGCM(self._keys[self.active]).encrypt(nonce, key, f"{self.active}|{context}".encode())
         return self.active, nonce + closed
@@ -44,7 +62,7 @@ class WrappingKeys:
     def unwrap(self, kid: str, wrapped: bytes, context: str) -> bytes:
         """What `wrap` closed. Raises ValueError if it was altered or moved, or its key is not in the file."""
         if kid not in self._keys:
-            self.active, self._keys = read(self._path)
+            self._read()
         if kid not in self._keys:
             raise ValueError(f"The wrapping key {kid} is not in {FILE}.")
         try:
@@ -94,6 +112,29 @@ def read(path: Path) -> tuple[str, dict[str, bytes]]:
     if active not in keys or any(len(key) != 32 for key in keys.values()):
         raise ConfigError("The key file %(path)s is damaged. Restore it from your backup.", path=path)
     return active, keys
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep a second rotation on this machine out. Raises Conflict if one is running; a killed one holds nothing."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict("The keys are being rotated already. Wait until that ends.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _look(path: Path) -> tuple[int, int] | None:
+    """What changes when the file is replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _new() -> tuple[str, bytes]:

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
-from tests.published import Record
-from tracker.services import audit
-from tracker.vocabulary import Grade
+from tests.published import NO_HARM, Record
+from tracker.services import audit, dissent
+from tracker.vocabulary import Grade, Role
 
 
 @pytest.fixture
@@ -21,7 +21,14 @@ def record(session: Session, make: Factory, now: dt.datetime) -> Record:
     clause = found.first.clauses[0]
     piece, other = found.evidence(found.first, clause), found.evidence(found.second)
     found.finding(found.first, clause, Grade.C, piece)
-    found.finding(found.first, clause, Grade.B, piece)
+    stands = found.finding(found.first, clause, Grade.B, piece)
+    dana = make.account(Role.REVIEWER)
+    for body in ("I see C.", "Withdrawn words"):
+        author = dana if body == "I see C." else make.account(Role.REVIEWER)
+        note = dissent.attach(session, stands, body, author=author, now=found.tick())
+        dissent.release(session, note, reviewer=found.rafa, harm=NO_HARM, now=found.tick())
+    dissent.withdraw(session, note, reviewer=found.rafa, reason="It named a place.", now=found.tick())
+    session.commit()
     found.withdraw_finding(found.finding(found.second, None, Grade.C, other))
     found.withdraw(found.evidence(found.third))
     found.reply(found.first, found.second)
@@ -39,6 +46,7 @@ TRIGGERS = (
     "citation_no_insert",
     "citation_no_update",
     "citation_no_delete",
+    "dissenting_note_no_edit",
 )
 
 
@@ -51,6 +59,7 @@ def without_triggers(session: Session) -> None:
     else:
         session.execute(text("ALTER TABLE finding DISABLE TRIGGER USER"))
         session.execute(text("ALTER TABLE citation DISABLE TRIGGER USER"))
+        session.execute(text("ALTER TABLE dissenting_note DISABLE TRIGGER USER"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,12 @@ def without_triggers(session: Session) -> None:
         ("UPDATE finding SET ledger_seq = 1 WHERE state = 'accepted'", "finding/"),
         ("DELETE FROM citation", "finding/"),
         ("INSERT INTO citation SELECT id, 2 FROM finding WHERE state = 'accepted'", "finding/"),
+        ("UPDATE dissenting_note SET body = 'I agree.' WHERE state = 'accepted'", "dissent/"),
+        ("UPDATE dissenting_note SET state = 'submitted' WHERE state = 'accepted'", "dissent/"),
+        ("UPDATE dissenting_note SET state = 'accepted' WHERE state = 'withdrawn'", "dissent/"),
+        ("UPDATE dissenting_note SET ledger_seq = 1 WHERE state = 'accepted'", "dissent/"),
+        ("UPDATE dissenting_note SET finding_id = 1 WHERE state = 'accepted'", "dissent/"),
+        ("DELETE FROM dissenting_note WHERE state = 'accepted'", "dissent/"),
         ("UPDATE reply SET position = 'accepts'", "reply/"),
         ("UPDATE reply SET source_url = 'https://elsewhere.example/'", "reply/"),
         ("UPDATE reply SET state = 'returned'", "reply/"),

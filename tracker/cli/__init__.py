@@ -21,6 +21,7 @@ COMMANDS = {
     "fsck": ("tracker.cli.fsck", "Whether database, ledger and exhibits agree."),
     "pack": ("tracker.cli.packs", "An evidence pack: what is public about a report, with its proofs."),
     "custody": ("tracker.cli.custody", "Who can open the identities of sources, and opening them."),
+    "keys": ("tracker.cli.keys", "Change the key that protects restricted records."),
     "doctor": ("tracker.cli.doctor", "What is wrong, in plain words."),
     "demo": ("tracker.cli.demo", "The fictional Republic of Arvenia, any size."),
 }

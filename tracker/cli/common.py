@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.errors import InvalidFile, TrackerError
+from tracker.errors import ConfigError, InvalidFile, TrackerError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -46,6 +46,15 @@ def open_tracker() -> Iterator[Tracker]:
                 yield Tracker(settings, session, keys, clock.now())
         finally:
             engine.dispose()
+
+
+def check_records_key() -> None:
+    """Stop the start, with a sentence, if the key that protects restricted records is not the right one."""
+    with open_tracker() as tracker:
+        from tracker.services import sealed
+
+        if found := sealed.problems(tracker.session, tracker.keys):
+            raise ConfigError("%(problems)s", problems=" ".join(found))
 
 
 @contextmanager

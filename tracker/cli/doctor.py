@@ -136,7 +136,7 @@ def _database(settings: Config) -> Iterator[str]:
 def _ledger(settings: Config, session: Session) -> Iterator[str]:
     from tracker import clock, keyring
     from tracker.errors import ConfigError
-    from tracker.services import audit, fsck, ledger
+    from tracker.services import audit, fsck, ledger, sealed
 
     yield from _timestamps(settings, session)
     if late := fsck.overdue(session, now=clock.now()):
@@ -145,6 +145,9 @@ def _ledger(settings: Config, session: Session) -> Iterator[str]:
         keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
     except ConfigError:
         return  # Named among the keys already.
+    yield from sealed.problems(session, keys)
+    if keys.records.rotating:
+        yield "Changing the records' key was interrupted. Run `tracker keys rotate` again: it goes on where it was."
     yield from ledger.problems(session, origin=settings.ledger_origin, public_key=keys.ledger_public_key)
     yield from audit.problems(session)
 

@@ -17,4 +17,5 @@ def scheduler() -> None:
         settings = config.load()
         logs.init(settings.log_level)
         mailer.check(settings)
+        common.check_records_key()
         clock.run_forever(settings)

@@ -68,6 +68,7 @@ def web(host: str | None, port: int | None, workers: int) -> None:
                 current=current or "nothing",
                 head=head,
             )
+        common.check_records_key()
         _serve(settings, workers)
 
 

@@ -18,7 +18,7 @@ def init() -> None:
 def prepare() -> None:
     """Do it, and print what was done."""
     from tracker import clock, config, db, keyring, logs
-    from tracker.services import report_file, reports
+    from tracker.services import report_file, reports, sealed
 
     settings = config.load()
     logs.init(settings.log_level)
@@ -35,12 +35,18 @@ def prepare() -> None:
         click.echo(
             f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups."
         )
-    engine = db.make_engine(settings.sqlalchemy_url)
+    keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+    engine = db.make_engine(settings.sqlalchemy_url, keys)
     before, head = db.revisions(engine)
     if before != head:
         db.upgrade(engine)
         click.echo(f"Database brought to {head}.")
     with db.new_session(engine) as session:
+        # Asked before anything is written that nobody could read.
+        if found := sealed.problems(session, keys):
+            raise ConfigError("%(problems)s", problems=" ".join(found))
+        sealed.ensure_canary(session, keys)
+        session.commit()
         for path in settings.report_paths:
             now = clock.now()
             summary = reports.load(session, report_file.read(path, today=now.date()), now=now)

@@ -30,6 +30,9 @@ from tracker.vocabulary import N_
 if TYPE_CHECKING:
     from tracker.models.evidence import Evidence
 
+# The number of the lock that the rotation of wrapping keys and new record keys share (PostgreSQL knows no names).
+_ROTATION = 0x7265636F726473  # "records"
+
 #: What stands in place of text whose ciphertext was altered, moved, or sealed with a key that is not here.
 UNREADABLE = "[unreadable: altered or moved in the database]"
 
@@ -147,6 +150,7 @@ def _existing_key(session: Session, owner: int | str) -> bytes | None:
 def _key_for(session: Session, evidence: Evidence) -> bytes:
     """The record key to seal with, made with the first text that needs it."""
     if evidence.record_key is None:
+        _seal_in_turn(session, "_shared")
         key, name = secrets.token_bytes(32), new_key()
         kid, wrapped = vault_of(session).wrap(key, wrapping_context(name))
         evidence.record_key = RecordKey(name=name, kid=kid, wrapped=wrapped)
@@ -155,6 +159,18 @@ def _key_for(session: Session, evidence: Evidence) -> bytes:
         raise SealBroken(N_("This evidence was erased. Nothing more can be written to it."))
     made = evidence.record_key
     return vault_of(session).unwrap(made.kid, made.wrapped or b"", wrapping_context(made.name))
+
+
+def wait_for_sealing(session: Session) -> None:
+    """Wait for every transaction that is making a record key, and keep others from it until this one ends."""
+    _seal_in_turn(session, "")
+
+
+def _seal_in_turn(session: Session, shared: str) -> None:
+    # On SQLite the transaction itself does it: there is one writer, from its beginning on.
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock{shared}({_ROTATION})"))
 
 
 def _bound(row: Sealable) -> bytes:

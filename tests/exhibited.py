@@ -1,0 +1,104 @@
+"""Evidence with exhibits and public copies, made through the services and a real store, for tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+from tests.published import HARMLESS, Record
+from tracker import storage
+from tracker.config import Config
+from tracker.examiner.traces import Examined
+from tracker.models import Evidence, Exhibit, PublicCopy
+from tracker.services import copies, exhibits, harm
+from tracker.services import evidence as pieces
+from tracker.storage import Incoming
+from tracker.vocabulary import CopyMethod, FileKind
+
+
+class Exhibited:
+    """Attaches files for Mona, prepares copies for her, and lets Rafa publish."""
+
+    def __init__(self, record: Record, config: Config) -> None:
+        self.record, self.config, self.session = record, config, record.session
+        self.store = storage.open_store(config)
+
+    def receive(self, content: bytes) -> Incoming:
+        with storage.receive(self.config, limit=1 << 26) as receiver:
+            receiver.write(content)
+            return receiver.finish()
+
+    def attach(
+        self,
+        piece: Evidence,
+        content: bytes,
+        name: str = "quarry gate.jpg",
+        kind: FileKind = FileKind.JPEG,
+        **values: Any,
+    ) -> Exhibit:
+        made = exhibits.attach(
+            self.session,
+            piece,
+            self.receive(content),
+            Examined(kind),
+            **{
+                "name": name,
+                "account": self.record.mona,
+                "store": self.store,
+                "now": self.record.tick(),
+                **values,
+            },
+        )
+        self.session.commit()
+        return made
+
+    def copy(
+        self,
+        exhibit: Exhibit,
+        content: bytes,
+        kind: FileKind = FileKind.JPEG,
+        description: str = "The gate of a quarry.",
+    ) -> PublicCopy:
+        made = copies.prepare(
+            self.session,
+            exhibit,
+            self.receive(content),
+            kind,
+            CopyMethod.PIXELS,
+            description=description,
+            account=self.record.mona,
+            store=self.store,
+            now=self.record.tick(),
+        )
+        self.session.commit()
+        return made
+
+    def publish(self, piece: Evidence) -> Evidence:
+        seen = harm.fingerprint(harm.warnings(self.session, piece, keys=None))
+        pieces.accept(
+            self.session,
+            piece,
+            reviewer=self.record.rafa,
+            harm=replace(HARMLESS, looked=seen),
+            now=self.record.tick(),
+        )
+        self.session.commit()
+        return piece
+
+    def published(self, original: bytes, copy: bytes, **values: Any) -> tuple[Evidence, Exhibit, PublicCopy]:
+        """A public piece about 88(a) with one exhibit and its released copy."""
+        piece = self.record.submitted(self.record.first, **values)
+        exhibit = self.attach(piece, original)
+        made = self.copy(exhibit, copy)
+        self.publish(piece)
+        return piece, exhibit, made
+
+    def path_of(self, sha256: str | None) -> Any:
+        """Where the folder store keeps a blob."""
+        assert sha256
+        return self.config.exhibits_path / sha256[:2] / sha256
+
+
+def days(number: float) -> dt.timedelta:
+    return dt.timedelta(days=number)
