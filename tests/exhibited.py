@@ -29,6 +29,12 @@ class Exhibited:
             receiver.write(content)
             return receiver.finish()
 
+    def kept(self, content: bytes) -> Incoming:
+        """Received, and in the store, as it is before a row is written."""
+        incoming = self.receive(content)
+        self.store.keep(incoming)
+        return incoming
+
     def attach(
         self,
         piece: Evidence,
@@ -40,7 +46,7 @@ class Exhibited:
         made = exhibits.attach(
             self.session,
             piece,
-            self.receive(content),
+            self.kept(content),
             Examined(kind),
             **{
                 "name": name,
@@ -63,7 +69,7 @@ class Exhibited:
         made = copies.prepare(
             self.session,
             exhibit,
-            self.receive(content),
+            self.kept(content),
             kind,
             CopyMethod.PIXELS,
             description=description,

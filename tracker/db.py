@@ -125,7 +125,7 @@ def wipe_log(engine: Engine) -> bool:
         return True
     with engine.connect() as connection:
         raw: Any = connection.connection.driver_connection
-        raw.execute("PRAGMA busy_timeout=5000")
+        raw.execute("PRAGMA busy_timeout=1000")
         busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         raw.execute("PRAGMA busy_timeout=30000")
     return not busy

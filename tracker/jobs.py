@@ -32,6 +32,7 @@ from tracker.services import (
     consents,
     deliveries,
     digests,
+    erasure,
     evidence,
     exhibits,
     ledger,
@@ -245,6 +246,8 @@ def _capture(engine: Engine, claimed: Capture, config: Config, now: dt.datetime)
             incoming = file.finish()
         try:
             examined = media.examine(incoming.path, "capture.warc.gz")
+            store = storage.open_store(config)
+            store.keep(incoming)
             with _transaction(engine) as session:
                 row = captures.still_wanted(session, claimed.id)
                 exhibit = exhibits.attach(
@@ -254,7 +257,7 @@ def _capture(engine: Engine, claimed: Capture, config: Config, now: dt.datetime)
                     examined,
                     name=media.clean_name(f"{urlsplit(claimed.url).hostname} {now:%Y-%m-%d}.warc.gz"),
                     account=None,
-                    store=storage.open_store(config),
+                    store=store,
                     captured_from=claimed.url,
                     now=moment(),
                 )
@@ -289,6 +292,9 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
                 service.forget_expired(session, now=now)
         with db.reading(), _transaction(engine) as session:
             packs.forget(session, config, now=now)
+            erased = erasure.lately(session, now=now)
+        if erased:
+            db.wipe_log(engine)  # Somebody was reading when it was erased, perhaps.
     return Counter()
 
 

@@ -74,7 +74,7 @@ def write(
                     with force_locale("en"):
                         _add_rest(pack, session, contents, lost, config, keys, now)
                     return
-    raise Conflict(N_("The record changed while the pack was being made. Ask for it once more."))
+    raise Conflict(packs.CHANGED)
 
 
 def cover(session: Session, wanted: Wanted, *, config: Config, keys: Keyring, now: dt.datetime) -> None:
@@ -167,7 +167,7 @@ def _add_rest(
         "actions": {action.value: action for action in CustodyAction},
         "agreed": lambda evidence: packs.agreed(evidence, on=now.date()),
     }
-    pack.text("README.txt", render_template("packs/readme.txt", **words))
+    pack.text("README.txt", render_template("packs/readme.txt", **words).strip() + "\n")
     pack.text("index.html", render_template("packs/index.html", up="", **words))
     for row in contents.rows:
         page = render_template("packs/recommendation.html", up="../", row=row, **words)

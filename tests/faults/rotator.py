@@ -69,5 +69,6 @@ if __name__ == "__main__":
         with common.plain_errors():
             common.check_records_key()
         raise SystemExit(0)
+    sealed.BATCH = 20
     globals()[sys.argv[1]]()
     rotate.main(args=[], prog_name="rotate")

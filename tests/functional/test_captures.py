@@ -148,6 +148,7 @@ def test_saving_looking_at_and_deciding_about_a_link_contacts_nobody(
     client.get(f"{place}/captures/{found.links[0].id}")
     session.rollback()
     as_somebody(rafa).send(place, {"decision": "accept", **NO_HARM})
+    session.rollback()
     number = session.query(Evidence).one().number
     session.rollback()
     assert URL in Client(app).http.get(f"/evidence/{number}").get_data(as_text=True).replace("&amp;", "&")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,37 @@ from sqlalchemy.orm import Session
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.mail import composer, follower, parts
-from tests.published import Record
-from tracker import jobs, logs
+from tests.published import NO_HARM, Record
+from tracker import jobs, logs, permissions
 from tracker.config import Config
 from tracker.keyring import Keyring
-from tracker.models import Account, Delivery, Evidence, Finding, LedgerContent, LedgerEntry, Reply
-from tracker.services import activity, deliveries, digests, evidence, findings, ledger, replies
+from tracker.models import (
+    Account,
+    Assignment,
+    Comment,
+    Delivery,
+    DissentingNote,
+    Evidence,
+    FieldChange,
+    Finding,
+    LedgerContent,
+    LedgerEntry,
+    Reply,
+)
+from tracker.queries import teamwork
+from tracker.services import (
+    activity,
+    assignments,
+    comments,
+    deliveries,
+    digests,
+    dissent,
+    evidence,
+    findings,
+    history,
+    ledger,
+    replies,
+)
 from tracker.views import access
 from tracker.vocabulary import Access, Grade, Position, Role, State, Visibility
 
@@ -99,7 +126,35 @@ def record(session: Session, make: Factory, now: dt.datetime) -> Record:
             replies.withdraw(session, reply, reviewer=found.rafa, reason="Public reason.", now=found.tick())
     activity.record(session, found.mona, "note", "report/lower-valley", now=now, reason=mark())
     session.commit()
+    talk(found, mark)
     return found
+
+
+def talk(found: Record, mark: Marks) -> None:
+    """What the team says about everything that there is: comments, assignments, changes, notes that wait or came back."""
+    session, dana = found.session, found.make.account(Role.REVIEWER)
+    for row in [*session.scalars(select(Evidence)), *session.scalars(select(Finding)), *session.scalars(select(Reply))]:  # fmt: skip
+        for author in (found.mona, found.rafa):
+            if teamwork.may_see(session, row, author):
+                comments.add(session, row, mark(), author=author, now=found.tick())
+        if teamwork.can_take(session, row, found.rafa):
+            assignments.assign(session, row, found.rafa, by=found.rafa, now=found.tick())
+        if isinstance(row, Evidence):
+            before = history.snapshot(row) | {"team_note": mark(), "detail-names": mark()}
+            history.record(session, row, before, account=found.mona, now=found.tick())
+        if isinstance(row, Finding) and permissions.can_dissent(dana, row):
+            returned = dissent.attach(session, row, mark(), author=dana, now=found.tick())
+            if row.state is State.ACCEPTED:
+                dissent.send_back(session, returned, reviewer=found.rafa, reason=mark(), now=found.tick())
+                dissent.attach(session, row, mark(), author=dana, now=found.tick())
+                gone = dissent.attach(
+                    session, row, mark(), author=found.make.account(Role.REVIEWER), now=found.tick()
+                )
+                dissent.release(session, gone, reviewer=found.rafa, harm=NO_HARM, now=found.tick())
+                dissent.withdraw(session, gone, reviewer=found.rafa, reason="Public.", now=found.tick())
+    session.commit()
+    for kind in (Comment, DissentingNote, Assignment, FieldChange):
+        assert len(session.scalars(select(kind)).all()) > 2, kind
 
 
 def public_addresses(app: Flask, record: Record) -> list[str]:
@@ -138,6 +193,14 @@ QUERIES = (
 )
 
 
+def everything(data: bytes) -> str:
+    """What an answer says, with all that is packed into it."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data.decode(errors="replace")
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        return "".join(f"{name} {everything(packed.read(name))}" for name in packed.namelist())
+
+
 def test_no_public_address_tells_anything_that_is_not_public(
     app: Flask, client: Client, record: Record
 ) -> None:
@@ -147,7 +210,7 @@ def test_no_public_address_tells_anything_that_is_not_public(
         for query in QUERIES if "<" not in address and address.count("/") < 4 else QUERIES[:1]:
             for method in ("GET", "POST") if not query else ("GET",):
                 response = client.http.open(address + query, method=method, buffered=True)
-                told = response.get_data(as_text=True) + str(response.headers)
+                told = everything(response.get_data()) + str(response.headers)
                 assert MARK.lower() not in told.lower(), (
                     address,
                     told[max(0, told.find(MARK) - 200) :][:400],
@@ -159,10 +222,14 @@ def test_staff_addresses_tell_the_public_nothing(app: Flask, client: Client, rec
     session = record.session
     for noun, model in (("evidence", Evidence), ("findings", Finding), ("replies", Reply)):
         for key in session.scalars(select(model.key)).all():
-            for act in ("", "/edit", "/decision", "/withdrawal"):
+            addresses = [f"/workspace/{noun}/{key}{act}" for act in ("", "/edit", "/decision", "/withdrawal", "/history", "/dissent")]  # fmt: skip
+            addresses += [
+                f"/workspace/{what}/{model.__name__.lower()}/{key}" for what in ("comments", "assignments")
+            ]
+            for address in addresses:
                 for method in ("GET", "POST"):
-                    response = client.http.open(f"/workspace/{noun}/{key}{act}", method=method)
-                    assert response.status_code in (303, 401, 405)
+                    response = client.http.open(address, method=method)
+                    assert response.status_code in (303, 401, 404, 405)
                     assert MARK not in response.get_data(as_text=True) + str(response.headers)
 
 

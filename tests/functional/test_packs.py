@@ -42,6 +42,7 @@ from tracker.models import (
     Timestamp,
 )
 from tracker.services import copies, ledger
+from tracker.services import packs as service
 from tracker.vocabulary import (
     ConsentScope,
     CustodyAction,
@@ -650,6 +651,29 @@ def test_an_exhibit_that_came_meanwhile_never_goes_out_unrecorded(
     monkeypatch.setattr("tracker.views.packs.packs.write", write)
     response = as_somebody(record.rafa).send(TEAM, {"evidence": keys_of(piece), "originals": "y"}, status=409)
     assert b"came meanwhile" not in response.data
+
+
+def test_what_is_erased_while_a_pack_is_made_gets_no_line_with_its_hash(
+    held: Exhibited, as_somebody: As, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece = held.record.submitted(held.record.first, visibility=Visibility.TEAM)
+    exhibit = held.attach(piece, b"erased meanwhile")
+    real = service.gather
+
+    def gather(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        session.rollback()
+        session.execute(update(type(exhibit)).values(sha256=None, erased_at=held.record.now))
+        session.commit()
+        return found
+
+    monkeypatch.setattr(service, "gather", gather)
+    rafa = as_somebody(held.record.rafa)
+    rafa.send(TEAM, {"evidence": keys_of(piece), "originals": "y"}, status=409)
+    session.rollback()
+    assert (
+        session.scalars(select(CustodyLine).where(CustodyLine.action == CustodyAction.EXPORTED)).all() == []
+    )
 
 
 def test_erased_exhibits_and_withdrawn_evidence_are_in_no_pack(

@@ -39,7 +39,7 @@ class People(Record):
         return self.submitted(self.first, self.first.clauses[0], **(words | values))
 
     def agree(self, piece: Evidence, **values: Any) -> Consent:
-        given = {
+        given: dict[str, Any] = {
             "scope": ConsentScope.ANONYMOUS,
             "given_on": self.now.date(),
             "language": "Arvenian",

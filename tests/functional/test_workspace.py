@@ -53,8 +53,6 @@ def answers(first: Recommendation, **values: object) -> dict[str, object]:
     }
 
 
-
-
 def again(session: Session) -> None:
     """Look at the database as it is now."""
     session.rollback()
@@ -323,7 +321,8 @@ def test_a_returned_proposal_comes_back_with_its_reason_and_stays_private(
     session: Session, proposal: Finding, mona: Account, rafa: Account, client: Client, as_somebody: As
 ) -> None:
     as_somebody(rafa).send(
-        f"/workspace/findings/{proposal.key}", {"decision": "return", "reason": "Say which office."}
+        f"/workspace/findings/{proposal.key}",
+        {"decision": "return", "needs": "evidence", "reason": "Say which office."},
     )
 
     assert "Say which office." in as_somebody(mona).get("/workspace").text
@@ -531,6 +530,12 @@ def test_a_superseded_finding_is_shown_beside_the_one_before_it(record: Record, 
     assert "Proposed" not in text
 
 
+def discarding(client: Client, address: str) -> dict[str, str]:
+    """The fields of the form that discards something, on its page."""
+    forms = client.get(address.removesuffix("/discard")).forms
+    return dict(next(form["fields"] for form in forms if form["action"] == address))
+
+
 def test_a_draft_is_discarded_by_its_author_alone(
     session: Session, first: Recommendation, mona: Account, rafa: Account, as_somebody: As
 ) -> None:
@@ -542,7 +547,7 @@ def test_a_draft_is_discarded_by_its_author_alone(
     as_somebody(rafa).http.post(address, data={"form_token": token, "version": "1"})
     assert one(session, Evidence).key == key
 
-    own = dict(monitor.get(f"/workspace/evidence/{key}").forms[-1]["fields"])
+    own = discarding(monitor, address)
     monitor.post(address, own | {"version": "99"}, status=409)
     monitor.post(address, own)
 
@@ -571,11 +576,14 @@ def test_a_returned_proposal_and_a_draft_of_a_reply_are_discarded(
 ) -> None:
     monitor = as_somebody(mona)
     as_somebody(rafa).send(
-        f"/workspace/findings/{proposal.key}", {"decision": "return", "reason": "Say which office."}
+        f"/workspace/findings/{proposal.key}",
+        {"decision": "return", "needs": "evidence", "reason": "Say which office."},
     )
-    monitor.send(f"/workspace/findings/{proposal.key}", {})
+    address = f"/workspace/findings/{proposal.key}/discard"
+    monitor.post(address, discarding(monitor, address))
     monitor.send("/workspace/replies/new", {"author": "Ministry", "draft": "1"})
-    monitor.send(f"/workspace/replies/{one(session, Reply).key}", {})
+    address = f"/workspace/replies/{one(session, Reply).key}/discard"
+    monitor.post(address, discarding(monitor, address))
 
     again(session)
     assert session.scalars(select(Finding)).all() == []

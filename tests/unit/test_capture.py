@@ -105,6 +105,7 @@ def test_a_page_is_captured_with_its_pictures_and_style_sheets_and_nothing_else(
     assert records(found)[1][2] == PAGE.encode()
     assert found.skipped == ()
     assert found.records == len(records(found)) == 9
+    assert gzip.decompress(found.content).count(b"WARC-Block-Digest: sha256:") == 9
     assert net.canary.connections == 0
 
 

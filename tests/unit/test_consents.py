@@ -75,6 +75,10 @@ def _whole(record: People, keys: Keyring) -> Iterator[None]:
     assert list(audit.problems(record.session)) == []
 
 
+def is_public(piece: Evidence) -> bool:
+    return piece.state is State.ACCEPTED and piece.ledger_seq is not None
+
+
 def refused(record: People, piece: Evidence) -> None:
     with pytest.raises(Invalid, match="A person gave this") as caught:
         record.accept(piece)
@@ -171,9 +175,9 @@ def test_a_newer_consent_that_holds_keeps_it_public(record: People) -> None:
     record.tick()
     newer = record.agree(piece, ConsentScope.PUBLISH)
     assert record.take_back(first) is False
-    assert piece.state is State.ACCEPTED
+    assert is_public(piece)
     assert record.take_back(newer) is True
-    assert piece.state is State.WITHDRAWN
+    assert not is_public(piece)
 
 
 def test_taking_back_takes_back_what_was_agreed_before(record: People) -> None:
@@ -332,3 +336,19 @@ def test_nothing_is_recorded_for_erased_evidence(record: People) -> None:
     with pytest.raises(NotAllowed):
         record.link(piece, record.source())
     record.session.rollback()
+
+
+def test_many_pieces_at_once_are_not_accepted_without_consent_either(record: People) -> None:
+    from tests.published import NO_HARM
+    from tracker.services import bulk
+    from tracker.services.harm import Harm
+
+    imported = {"created_by_id": None, "imported_as": "csv/1"}
+    piece, other = record.testimony(**imported), record.submitted(record.first, imported_as="csv/2")
+    seen = {piece.key: piece.version, other.key: other.version}
+    with pytest.raises((Invalid, Conflict)):
+        bulk.accept_all(record.session, seen, reviewer=record.rafa, harm=Harm(NO_HARM), now=record.now)
+    record.session.rollback()
+    record.session.expire_all()
+    assert not is_public(piece)
+    assert not is_public(other)

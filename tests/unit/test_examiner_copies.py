@@ -79,6 +79,19 @@ def test_a_copy_of_a_photograph_is_upright_and_tells_nothing(tmp_path: Path, ori
     assert difference(pixels(copy), ImageOps.exif_transpose(pixels(original))) < 2
 
 
+@pytest.mark.parametrize(
+    "hidden", [{"comment": CANARY}, {"xmp": CANARY}, {"exif": files.exif(orientation=1)}]
+)
+def test_a_photograph_that_needs_no_change_keeps_nothing_either(
+    tmp_path: Path, hidden: dict[str, bytes]
+) -> None:
+    # Pillow writes a comment again that it read, unless the pixels move to a new picture.
+    original = files.jpeg(**hidden)
+    assert CANARY in original
+    copy, _, _ = copied(tmp_path, original, FileKind.JPEG)
+    assert not any(form in copy for form in FORMS)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 def test_a_copy_of_a_png_has_the_same_pixels_and_no_other_chunk(tmp_path: Path, mode: str) -> None:
     original = files.png(mode=mode, exif=files.exif(orientation=8), pnginfo=files.text())

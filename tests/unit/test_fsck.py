@@ -24,9 +24,9 @@ from tracker.config import Config
 from tracker.errors import StorageFailed
 from tracker.keyring import Keyring
 from tracker.models import Blob, CustodyLine, Evidence, Exhibit, Heartbeat, PublicCopy, RecordKey
-from tracker.services import copies, exhibits
+from tracker.services import copies, erasure, exhibits
 from tracker.services import fsck as service
-from tracker.vocabulary import CustodyAction
+from tracker.vocabulary import CustodyAction, Role
 
 Check = Callable[..., list[str]]
 
@@ -292,6 +292,21 @@ def test_an_erased_exhibit_without_bytes_is_quiet(
     assert check() == []
 
 
+def test_after_an_erasure_it_is_quiet_also_where_the_program_died_before_the_bytes_were_gone(
+    files: Exhibited, record: Record, make: Factory, check: Check, session: Session, now: dt.datetime
+) -> None:
+    piece, exhibit, copy = files.published(b"original", b"copy")
+    digests = [str(exhibit.sha256), str(copy.sha256)]
+    asked = erasure.request(session, piece, account=record.rafa, reason="Do no harm.", now=record.tick())
+    other = make.account(Role.REVIEWER)
+    assert sorted(erasure.confirm(session, asked, account=other, now=record.tick())) == sorted(digests)
+    session.commit()
+
+    assert all(one.startswith("~") for one in check(now + days(30)))
+    assert not any(files.path_of(digest).exists() for digest in digests)
+    assert check(now + days(30)) == []
+
+
 def test_sealed_text_that_does_not_open_is_named_and_so_is_a_lost_key(
     files: Exhibited, record: Record, check: Check, session: Session
 ) -> None:
@@ -386,8 +401,10 @@ def test_bytes_stored_again_while_they_are_swept_are_refused_or_kept_never_lost(
 
     # On SQLite whoever writes has the writer's place, so nobody is swept under them: begin reading.
     session.rollback()
+    store, incoming = Store(), files.receive(b"left by a crash")
     with pytest.raises(StorageFailed):
-        exhibits.keep(session, files.receive(b"left by a crash"), store=Store(), now=now)  # type: ignore[arg-type]
+        store.keep(incoming)
+        exhibits.record_blob(session, incoming, store=store, now=now)  # type: ignore[arg-type]
     session.rollback()
     assert swept.is_set()
     assert session.get(Blob, path.name) is None

@@ -426,14 +426,15 @@ def test_a_key_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
         sealed_file.read_key(file, lambda: "wrong")
     words = json.loads(file.read_text())
     other = X25519PrivateKey.generate().public_key().public_bytes_raw()
-    for damage in (
+    damages: list[dict[str, Any]] = [
         {"public_key": sealed_file.key_text(other)},
         {"scrypt": {}},
         {"scrypt": {"salt": "00", "n": 3, "r": 8, "p": 1}},
         {"sealed_private_key": "zz"},
         {"sealed_private_key": ""},
         {"format": "else"},
-    ):
+    ]
+    for damage in damages:
         file.write_text(json.dumps(words | damage))
         with pytest.raises(Damaged):
             sealed_file.read_key(file, lambda: "correct horse battery")

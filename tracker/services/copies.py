@@ -33,7 +33,7 @@ def prepare(
     store: Store,
     now: dt.datetime,
 ) -> PublicCopy:
-    """Keep a file as a public copy that waits for its release. `description` tells what it shows; it is public."""
+    """Make a file that the store keeps already a public copy, which waits for its release. `description` tells what it shows; it is public."""
     exhibits.check_allowed(exhibit.evidence, account=account)
     if not description:
         raise Invalid(
@@ -46,7 +46,7 @@ def prepare(
             ),
             "file",
         )
-    exhibits.keep(session, incoming, store=store, now=now)
+    exhibits.record_blob(session, incoming, store=store, now=now)
     copy = PublicCopy(
         exhibit=exhibit,
         sha256=incoming.sha256,

@@ -116,6 +116,12 @@ def done_for(session: Session, evidence: Evidence) -> Erasure | None:
     ).one_or_none()
 
 
+def lately(session: Session, *, now: dt.datetime) -> bool:
+    """Whether something was erased in the last day: then traces outside the tables are looked after again."""
+    recent = Erasure.done_at > now - dt.timedelta(days=1)
+    return session.scalar(select(Erasure.id).where(recent).limit(1)) is not None
+
+
 def _may_see(account: Account, evidence: Evidence) -> bool:
     return evidence.visibility is not Visibility.RESTRICTED or permissions.is_named(account, evidence)
 

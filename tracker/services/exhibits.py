@@ -73,13 +73,13 @@ def attach(
     captured_from: str = "",
     now: dt.datetime,
 ) -> Exhibit:
-    """Keep a received file as an exhibit. `account` None: the program itself captured it.
+    """Make a file that the store keeps already an exhibit. `account` None: the program itself captured it.
 
     A reviewer who had the evidence open before must look again, because it has another version now.
     """
     if account is not None:
         check_allowed(evidence, account=account)
-    keep(session, incoming, store=store, now=now)
+    record_blob(session, incoming, store=store, now=now)
     exhibit = Exhibit(
         evidence=evidence,
         sha256=incoming.sha256,
@@ -103,10 +103,9 @@ def attach(
     return exhibit
 
 
-def keep(session: Session, incoming: Incoming, *, store: Store, now: dt.datetime) -> None:
-    """Put the bytes into the store, durably, and make sure of their row. The same bytes twice are one blob."""
+def record_blob(session: Session, incoming: Incoming, *, store: Store, now: dt.datetime) -> None:
+    """Make sure of the row of bytes that the store keeps already. The same bytes twice are one blob."""
     sha256, size = incoming.sha256, incoming.size
-    store.keep(incoming)
     if session.get(Blob, sha256) is None:
         # Somebody may be quicker with the same file: then theirs is the row.
         with contextlib.suppress(IntegrityError), session.begin_nested():

@@ -25,6 +25,7 @@ from tracker.services.fsck import Item, Transactions
 from tracker.vocabulary import State
 
 _BATCH = 200
+_AGAIN = "The database was changed, or restored in part. Restore a whole backup, and erase again what was erased since it."
 
 
 def check_rows(transaction: Transactions, *, origin: str, public_key: bytes) -> Iterator[Item]:
@@ -69,7 +70,7 @@ def _pointers(session: Session) -> Iterator[str]:
 def _erased(session: Session) -> Iterator[str]:
     still = select(Exhibit.key).where(Exhibit.erased_at.is_not(None), Exhibit.sha256.is_not(None))
     for key in session.scalars(still.order_by(Exhibit.id)):
-        yield f"Exhibit {key} was erased, and its bytes are still there. Erase its evidence once more."
+        yield f"Exhibit {key} was erased, and its bytes are still there. {_AGAIN}"
     left = (
         select(Evidence.key)
         .outerjoin(Evidence.record_key)
@@ -79,7 +80,7 @@ def _erased(session: Session) -> Iterator[str]:
         )
     )
     for key in session.scalars(left.order_by(Evidence.id)):
-        yield f"Evidence {key} was erased, and its key or a file of it is still there. Erase it once more."
+        yield f"Evidence {key} was erased, and its key or a file of it is still there. {_AGAIN}"
 
 
 def _copies(session: Session) -> Iterator[str]:

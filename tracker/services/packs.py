@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -44,6 +45,8 @@ from tracker.vocabulary import N_, ConsentScope, CustodyAction, State
 #: The plain ZIP format ends at 2 GB where old programs must read it, and at 65,535 files.
 MOST_BYTES = 1900 * 2**20
 MOST_FILES = 60_000
+
+CHANGED = N_("The record changed while the pack was being made. Ask for it once more.")
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def gather(session: Session, wanted: Wanted, *, review_months: int, now: dt.date
     report, recommendation = find(session, wanted)
     checkpoint = ledger.newest_checkpoint(session)
     if checkpoint is None or checkpoint.size < changes.last_seq(session, About(report)):
-        raise Conflict(N_("The record changed while the pack was being made. Ask for it once more."))
+        raise Conflict(CHANGED)
     condition = (
         Recommendation.id == recommendation.id if recommendation else Recommendation.report_id == report.id
     )
@@ -245,25 +248,35 @@ def may_leave(evidence: Evidence, *, on: dt.date) -> bool:
 
 
 def record_export(session: Session, contents: Contents, *, account: Account, now: dt.datetime) -> None:
-    """Write into the custody log of every exhibit that it goes out. Commit before the pack does."""
+    """Write into the custody log of every exhibit that it goes out. Commit before the pack does.
+
+    Raises Conflict if one of them was erased, or its copy withdrawn, since the contents were read.
+    """
     if not permissions.is_team(account):
         raise NotAllowed(N_("Only monitors and reviewers make packs with what is not public."))
     note = f"Pack {contents.wanted.scope}"[:200]
     for piece in contents.pieces:
         for copy, file in piece.copies:
-            exhibits.log(
-                session,
-                copy.exhibit,
-                CustodyAction.EXPORTED,
-                account=account,
-                sha256=file.sha256,
-                note=note,
-                now=now,
-            )
-        for exhibit, _ in piece.originals:
-            exhibits.log(session, exhibit, CustodyAction.EXPORTED, account=account, note=note, now=now)
+            _hold(session, select(PublicCopy.sha256).where(PublicCopy.id == copy.id, _released()), file)
+            _log_export(session, copy.exhibit, file, account, note, now)
+        for exhibit, file in piece.originals:
+            _hold(session, select(Exhibit.sha256).where(Exhibit.id == exhibit.id), file)
+            _log_export(session, exhibit, file, account, note, now)
     activity.record(session, account, "pack-exported", f"report/{contents.report.slug}", now=now)
     session.flush()
+
+
+def _hold(session: Session, row: Select[Any], file: File) -> None:
+    # Held until the commit: an erasure then comes after, and takes the hash out of the log again.
+    if session.scalar(row.with_for_update()) != file.sha256:
+        raise Conflict(CHANGED)
+
+
+def _log_export(
+    session: Session, exhibit: Exhibit, file: File, account: Account, note: str, now: dt.datetime
+) -> None:
+    action = CustodyAction.EXPORTED
+    exhibits.log(session, exhibit, action, account=account, sha256=file.sha256, note=note, now=now)
 
 
 # What is read.

@@ -48,6 +48,7 @@ def new(key: str) -> Page:
             _check_quota(incoming.size)
             _let_others_write()
             examined = media.examine(incoming.path, name)
+            _store().keep(incoming)
             return service.attach(
                 db.session(),
                 _evidence(key),
@@ -130,7 +131,7 @@ def copy(key: str) -> Page:
         with _local(exhibit) as (path, folder):
             kind, method = media.make_copy(path, exhibit.kind, folder / "copy")
             incoming = _again(folder / "copy")
-        return _prepare(_exhibit(key), incoming, kind, method, form)
+        return _prepare(key, incoming, kind, method, form)
 
     return _copied(exhibit, attempts.commit(form, act), form, CleanedCopyForm())
 
@@ -167,7 +168,7 @@ def cleaned(key: str) -> Page:
                     "file",
                     found=", ".join(found),
                 )
-            return _prepare(_exhibit(key), incoming, kind, CopyMethod.CLEANED, form)
+            return _prepare(key, incoming, kind, CopyMethod.CLEANED, form)
 
     return _copied(exhibit, attempts.commit(form, act), CopyForm(), form)
 
@@ -339,11 +340,13 @@ def _again(path: Path) -> storage.Incoming:
 
 
 def _prepare(
-    exhibit: Exhibit, incoming: storage.Incoming, kind: FileKind, method: CopyMethod, form: CopyForm
+    key: str, incoming: storage.Incoming, kind: FileKind, method: CopyMethod, form: CopyForm
 ) -> PublicCopy:
     try:
+        _let_others_write()
+        _store().keep(incoming)
         return copies.prepare(
-            db.session(), exhibit, incoming, kind, method,
+            db.session(), _exhibit(key), incoming, kind, method,
             description=form.description.data, account=access.viewer(), store=_store(), now=clock.now(),
         )  # fmt: skip
     finally:
