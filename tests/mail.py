@@ -108,6 +108,12 @@ class Events:
             words,
         )
 
+    def dissent(self, key: str = "d1", finding: str = "k1", **content: Any) -> LedgerEntry:
+        words = {"text": "The decree binds nobody. No court has applied it. A third sentence.", **content}
+        facts = {"finding": finding, "clause": "a"}
+        about = [self.report.recommendations[0]]
+        return self._append(EntryKind.DISSENT_PUBLISHED, f"dissent/{key}", about, facts, words)
+
     def withdrawal(self, kind: EntryKind, subject: str, place: int = 0, **facts: Any) -> LedgerEntry:
         return self._append(
             kind,

@@ -1,23 +1,37 @@
-"""A process that forks a child for each line it reads; the child receives a file, keeps it, writes a row and says so.
+"""A process that forks a child for each line it reads; the child uploads a file as the page for uploads does.
 
-python -m tests.faults.keeper
+python -m tests.faults.keeper DATA_DIR
 
-In:  a line with the data folder, and after a tab how often the content stands in the file; it answers with the child's pid. The child waits for a second line, so that somebody
-     can attach to it: then its calls are those of one upload and nothing else. TRACKER_STORAGE_URL is looked at.
+In:  a line with how often the content stands in the file; it answers with the child's pid. The child waits for a
+     second line, so that somebody can attach to it: then its calls are those of one upload and nothing else.
 Out: "acknowledged", or "refused" and the sentence; then "ended" and the child's exit status.
+
+TRACKER_DATABASE_URL and TRACKER_STORAGE_URL are looked at. The database has one monitor and one piece of evidence.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
+import sys
+import tempfile
 import traceback
 from pathlib import Path
 
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from tests.factories import Factory
+from tests.published import Record
+from tracker import clock, db, keyring, storage
 from tracker import config as settings
-from tracker import storage
 from tracker.config import Config
 from tracker.errors import TrackerError
+from tracker.examiner.traces import Examined
+from tracker.models import Account, Evidence
+from tracker.services import exhibits
+from tracker.storage import Incoming
+from tracker.vocabulary import FileKind, Role
 
 CONTENT = bytes(range(256)) * 600
 PIECE = 64 * 1024
@@ -28,47 +42,71 @@ def make_config(data: Path | str) -> Config:
         {
             "TRACKER_DATA_DIR": str(data),
             "TRACKER_EXHIBIT_FREE_PERCENT": "0",
+            "TRACKER_DATABASE_URL": os.environ.get("TRACKER_DATABASE_URL", ""),
             "TRACKER_STORAGE_URL": os.environ.get("TRACKER_STORAGE_URL", ""),
         }
     )
 
 
+def make_engine(config: Config) -> Engine:
+    return db.make_engine(config.sqlalchemy_url, keyring.load(config.keys_path))
+
+
 def prepare(config: Config) -> None:
-    """The table, made before anything can fail."""
-    with sqlite3.connect(config.data_path / "rows.db") as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # As the program's own database.
-        connection.execute("CREATE TABLE IF NOT EXISTS rows (sha256 TEXT NOT NULL)")
-    connection.close()
+    """Keys, and in the migrated database a monitor and a piece of evidence, made before anything can fail."""
+    keyring.create(config.keys_path)
+    engine = make_engine(config)
+    with db.new_session(engine) as session:
+        record = Record(session, Factory(session, clock.now()), clock.now())
+        record.submitted(record.first)
+    engine.dispose()
 
 
-def write_row(config: Config, sha256: str) -> None:
-    """THE ROW. It stands for the service that records an exhibit and for its commit: put that here to test it all."""
-    connection = sqlite3.connect(config.data_path / "rows.db")
-    try:
-        connection.execute("PRAGMA synchronous=FULL")
-        with connection:
-            connection.execute("INSERT INTO rows VALUES (?)", (sha256,))
-    finally:
-        connection.close()
-
-
-def rows(config: Config) -> list[str]:
-    connection = sqlite3.connect(config.data_path / "rows.db")
-    try:
-        return [sha256 for (sha256,) in connection.execute("SELECT sha256 FROM rows")]
-    finally:
-        connection.close()
-
-
-def upload(config: Config, content: bytes = CONTENT) -> str:
-    """One upload, in the order that everything relies on: the blob, then the row; the answer comes after."""
+def receive(config: Config, content: bytes) -> Incoming:
     with storage.receive(config, limit=10**9) as receiver:
         for place in range(0, len(content), PIECE):
             receiver.write(content[place : place + PIECE])
-        incoming = receiver.finish()
-    storage.open_store(config).keep(incoming)
-    write_row(config, incoming.sha256)
-    return incoming.sha256
+        return receiver.finish()
+
+
+def attach(session: Session, config: Config, incoming: Incoming) -> None:
+    """What `views.exhibits.new` does with a received file, but for looking into it, which a child process does."""
+    store = storage.open_store(config)
+    mona = session.scalars(select(Account).where(Account.role == Role.MONITOR)).one()
+    exhibits.check_quota(session, account=mona, expected=incoming.size, megabytes=10**6, now=clock.now())
+    session.commit()
+    store.keep(incoming)
+    exhibits.attach(
+        session,
+        session.scalars(select(Evidence)).one(),
+        incoming,
+        Examined(FileKind.TXT),
+        name="register.txt",
+        account=mona,
+        store=store,
+        now=clock.now(),
+    )
+
+
+def upload(engine: Engine, config: Config, content: bytes = CONTENT) -> None:
+    """One upload, in the order that everything relies on: the blob, then the rows; the answer comes after."""
+    incoming = receive(config, content)
+    try:
+        with db.new_session(engine) as session:
+            attach(session, config, incoming)
+            session.commit()
+    finally:
+        incoming.discard()
+
+
+def warm(engine: Engine, config: Config) -> None:
+    """Load and compile now what each child would else load and compile anew; nothing of it is kept."""
+    with tempfile.TemporaryDirectory() as folder, db.new_session(engine) as session:
+        elsewhere = config.model_copy(update={"data_dir": Path(folder), "storage_url": type(config.storage_url)("")})
+        attach(session, elsewhere, receive(elsewhere, b"warm"))
+        session.rollback()
+    # A forked child must not share a connection.
+    engine.dispose()
 
 
 def _line() -> str:
@@ -77,28 +115,31 @@ def _line() -> str:
         if not (byte := os.read(0, 1)):
             return ""
         taken += byte
-    return taken.decode().rstrip("\n")
+    return taken.decode()
 
 
-def _child(config: Config, content: bytes) -> None:
+def _child(engine: Engine, config: Config, content: bytes) -> None:
     _line()
     try:
-        upload(config, content)
+        upload(engine, config, content)
         said = "acknowledged"
-    except (TrackerError, sqlite3.Error) as error:
-        said = f"refused {error}"
+    except (TrackerError, DBAPIError) as error:  # What the pages answer with a sentence.
+        said = f"refused {' '.join(str(error).split())}"
     os.write(1, f"{said}\n".encode())
+    # The last connection to an SQLite database brings its log into the file: faults after the answer count, too.
+    engine.dispose()
 
 
-def main() -> None:
+def main(folder: str) -> None:
+    config = make_config(folder)
+    engine = make_engine(config)
+    warm(engine, config)
     while line := _line():
-        folder, _, times = line.partition("\t")
-        config = make_config(folder)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                _child(config, CONTENT * int(times or 1))
+                _child(engine, config, CONTENT * int(line))
                 status = 0
             except OSError:
                 status = 3  # The answer itself did not get through.
@@ -111,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,38 +1,47 @@
 """Every call that an upload makes to the disk fails once, or is its last: what was acknowledged is there and whole.
 
-python -m tests.faults.storage_table
+python -m tests.faults.storage_table [DATABASE_URL]    all of it, with a fresh SQLite database, or an empty PostgreSQL one
 
-An upload is run under strace, which lists its calls. It is then run again for each call and fault, in a fresh folder,
-with strace making that call fail with EIO or ENOSPC, or killing the process there (kill -9). The idea is tessera's
-(transparency-dev/tessera, integration/fault/posix). What it cannot show is what a power cut does to bytes that were
-written and not yet brought to the disk; `order` looks at the list of calls for that.
+An upload is run under strace, which lists its calls. It is then run again for each call and fault, from a fresh start,
+with strace making that call fail with EIO or ENOSPC, or killing the process there (kill -9). With PostgreSQL the
+process is also killed at each of its messages to the server. The idea is tessera's (transparency-dev/tessera,
+integration/fault/posix). What it cannot show is what a power cut does to bytes that were written and not yet brought to
+the disk; `order` looks at the list of calls for that.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import Engine, delete, select, text
+from sqlalchemy.orm import Session
+
 from tests.faults import keeper
-from tracker import clock, storage
+from tracker import clock, db, fsck, keyring, storage
+from tracker.config import Config
+from tracker.models import Blob, CustodyLine, Exhibit, PrivateCommitment
+from tracker.services.fsck import GRACE
+from tracker.vocabulary import CustodyAction
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = {
     "openat", "mkdir", "mkdirat", "write", "pwrite64", "writev", "ftruncate", "fsync", "fdatasync", "rename",
-    "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "close",
+    "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "close", "sendto",
 }  # fmt: skip
 FAULTS = {"EIO": "error=EIO", "ENOSPC": "error=ENOSPC", "kill -9": "signal=KILL"}
-#: What the folder looks like before the upload. In the last case exhibits lie on another disk.
+#: What there is before the upload. In the last case exhibits lie on another disk.
 STARTS = ("new", "again", "damaged", "elsewhere")
 SHA256 = hashlib.sha256(keeper.CONTENT).hexdigest()
 

@@ -11,12 +11,13 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
-from tests.published import Record
+from tests.published import NO_HARM, Record
 from tracker import consent as rule
 from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.keyring import Keyring
 from tracker.models import Consent, Evidence, LedgerEntry, Source
-from tracker.services import audit, consents, evidence, ledger, sources
+from tracker.services import audit, bulk, consents, evidence, ledger, sources
+from tracker.services.harm import Harm
 from tracker.vocabulary import ConsentScope, EntryKind, Role, SourceType, State, Visibility
 
 DAY = dt.timedelta(days=1)
@@ -338,13 +339,17 @@ def test_nothing_is_recorded_for_erased_evidence(record: People) -> None:
     record.session.rollback()
 
 
-def test_many_pieces_at_once_are_not_accepted_without_consent_either(record: People) -> None:
-    from tests.published import NO_HARM
-    from tracker.services import bulk
-    from tracker.services.harm import Harm
+def test_a_testimony_that_somebody_imports_needs_consent_like_any_other(record: People) -> None:
+    refused(
+        record,
+        record.submitted(record.first, imported_as="csv/1", source_type=SourceType.TESTIMONY),
+    )
 
-    imported = {"created_by_id": None, "imported_as": "csv/1"}
-    piece, other = record.testimony(**imported), record.submitted(record.first, imported_as="csv/2")
+
+def test_many_pieces_at_once_are_not_accepted_without_consent_either(record: People) -> None:
+    piece, other = (record.submitted(record.first, imported_as=f"csv/{number}") for number in (1, 2))
+    piece.source_type = SourceType.TESTIMONY
+    record.session.commit()
     seen = {piece.key: piece.version, other.key: other.version}
     with pytest.raises((Invalid, Conflict)):
         bulk.accept_all(record.session, seen, reviewer=record.rafa, harm=Harm(NO_HARM), now=record.now)

@@ -258,6 +258,55 @@ def test_findings_that_followed_one_another_are_told_as_one_change_from_where_th
     assert (told[0]["previous_roll_up"], told[0]["roll_up"]) == (None, "B")
 
 
+def test_dissent_is_told_after_its_finding_and_goes_with_it(
+    desk: Desk, events: Events, reader: Subscriber, session: Session
+) -> None:
+    events.evidence(1)
+    events.finding("k1")
+    events.dissent("d1", "k1")
+    desk.run(reader, SEVEN)
+    assert desk.told() == [
+        "finding-published finding/k1",
+        "dissent-published dissent/d1",
+        "evidence-published evidence/1",
+    ]
+
+    events.dissent("d2", "k1")  # On its own, to a finding that was told before.
+    desk.run(reader, SEVEN + DAY)
+    assert desk.told() == ["dissent-published dissent/d2"]
+
+    events.finding("k2", replaces="k1")
+    events.dissent("d3", "k2")
+    events.finding("k3", replaces="k2")
+    events.dissent("d4", "k3")
+    desk.run(reader, SEVEN + 2 * DAY)
+    assert desk.told() == ["finding-published finding/k3", "dissent-published dissent/d4"]
+
+    events.finding("k4", replaces="k3")
+    events.dissent("d5", "k4")
+    events.withdrawal(EntryKind.FINDING_WITHDRAWN, "finding/k4")
+    desk.run(reader, SEVEN + 3 * DAY)
+    assert desk.told() == ["finding-withdrawn finding/k4"]
+
+    events.dissent("d6", "k5")
+    events.withdrawal(EntryKind.DISSENT_WITHDRAWN, "dissent/d6")
+    desk.run(reader, SEVEN + 4 * DAY)
+    assert desk.told() == ["dissent-withdrawn dissent/d6"]
+
+
+def test_a_digest_not_yet_sent_forgets_a_note_that_was_withdrawn(
+    desk: Desk, events: Events, reader: Subscriber, session: Session, keys: Keyring
+) -> None:
+    events.finding("k1")
+    events.dissent("d1", "k1")
+    desk.run(reader, SEVEN)
+    events.withdrawal(EntryKind.DISSENT_WITHDRAWN, "dissent/d1")
+
+    delivery = session.scalars(select(Delivery)).one()
+    assert digests.refresh(session, delivery, keys=keys, compose=desk.compose, now=SEVEN)
+    assert desk.told() == ["finding-published finding/k1"]
+
+
 def test_a_correction_of_what_was_told_before_is_told_as_a_correction(
     desk: Desk, events: Events, reader: Subscriber
 ) -> None:

@@ -90,6 +90,7 @@ def test_both_parts_say_the_same(
     events.reply()
     events.evidence(7, places=(0, 2))
     events.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/3", number=3)
+    events.dissent()
     ledger.take_checkpoint(
         session, origin="localhost/ledger", public_key=keys.ledger_public_key, sign=keys.sign, now=now
     )
@@ -118,8 +119,10 @@ def test_both_parts_say_the_same(
         "14 May 2025",
         "Progress: 88(a); Progress: 89",
         "The source asked for it.",
-        "One correction, one finding, one withdrawal, one reply of the State, one new piece of evidence",
-        "the entries 1 to 5 of our public ledger",
+        "Dissenting note",
+        "The decree binds nobody. No court has applied it.",
+        "One correction, one finding, one dissenting note, one withdrawal, one reply of the State, one new piece of evidence",
+        "the entries 1 to 6 of our public ledger",
         "localhost/ledger",
         "every day at 07:00 (UTC)",
         "everything on this site",

@@ -402,8 +402,8 @@ def test_bytes_stored_again_while_they_are_swept_are_refused_or_kept_never_lost(
     # On SQLite whoever writes has the writer's place, so nobody is swept under them: begin reading.
     session.rollback()
     store, incoming = Store(), files.receive(b"left by a crash")
+    store.keep(incoming)
     with pytest.raises(StorageFailed):
-        store.keep(incoming)
         exhibits.record_blob(session, incoming, store=store, now=now)  # type: ignore[arg-type]
     session.rollback()
     assert swept.is_set()

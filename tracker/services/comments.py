@@ -22,7 +22,9 @@ def add(session: Session, row: Row, body: str, *, author: Account, now: dt.datet
 
     On evidence it hangs on the record's own key, so that it is sealed while the evidence is restricted.
     """
-    if not teamwork.may_see(session, row, author):
+    # Held until we commit, so that it is neither restricted nor erased while this is written beside it.
+    held = session.get(type(row), row.id, populate_existing=True, with_for_update={"read": True})
+    if held is None or not teamwork.may_see(session, row, author):
         raise NotFound(
             N_("There is no such page. It may have been withdrawn, or the address has a mistake in it.")
         )

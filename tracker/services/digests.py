@@ -410,7 +410,18 @@ def _still_told(
     )
     for seq, subject in later:
         taken_back[subject] = max(seq, taken_back.get(subject, 0))
-    return [entry for entry in entries if taken_back.get(entry.subject, 0) <= entry.seq]
+    return [
+        entry
+        for entry in entries
+        if max(taken_back.get(subject, 0) for subject in _rests_on(entry)) <= entry.seq
+    ]
+
+
+def _rests_on(entry: LedgerEntry) -> tuple[str, ...]:
+    """What an entry is about; dissent is about a finding, without which nobody would understand it."""
+    if entry.kind is EntryKind.DISSENT_PUBLISHED:
+        return entry.subject, f"finding/{ledger.facts_of(entry).get('finding')}"
+    return (entry.subject,)
 
 
 def _telling_order(change: Change) -> tuple[int, int]:

@@ -259,6 +259,8 @@ def _remove_orphan(session: Session, store: Store, sha256: str) -> bool:
         session.execute(text("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE"))
     if session.scalar(select(Blob.sha256).where(Blob.sha256 == sha256)) is not None:
         return False
+    if store.size(sha256) is None:
+        return False  # Another run was quicker.
     store.delete(sha256)
     return True
 
@@ -275,9 +277,8 @@ def claim(session: Session, *, now: dt.datetime) -> bool:
     done = session.get(Heartbeat, DONE, populate_existing=True)
     if done is not None and now - EVERY < done.at <= now:
         return False
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     free = now - _LEASE
-    session.execute(insert(Heartbeat).values(name=RUNNING, at=free).on_conflict_do_nothing())
+    _make_row(session, RUNNING, at=free)
     # A time that lies ahead was written before the clock was set back.
     taken = session.execute(
         update(Heartbeat)
@@ -295,11 +296,14 @@ def renew(session: Session, *, now: dt.datetime) -> None:
 
 def finish(session: Session, *, findings: int, now: dt.datetime) -> None:
     """Note that a run came to its end, and how many findings it had."""
-    row = session.get(Heartbeat, DONE, with_for_update=True)
-    if row is None:
-        row = Heartbeat(name=DONE)
-        session.add(row)
-    row.at, row.detail = now, str(findings)
+    _make_row(session, DONE, at=now)
+    session.execute(update(Heartbeat).where(Heartbeat.name == DONE).values(at=now, detail=str(findings)))
+
+
+def _make_row(session: Session, name: str, *, at: dt.datetime) -> None:
+    """Have a heartbeat's row, also where somebody else makes it at the same moment."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(Heartbeat).values(name=name, at=at).on_conflict_do_nothing())
 
 
 def overdue(session: Session, *, now: dt.datetime) -> str | None:
