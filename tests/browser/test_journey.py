@@ -13,6 +13,7 @@ import pytest
 from tests import authenticator
 from tests.browser.conftest import Tracker
 from tests.browser.keyboard import Person
+from tracker.services import findings
 
 pytestmark = pytest.mark.browser
 
@@ -111,7 +112,7 @@ def test_a_loaded_draft_becomes_a_published_finding_and_one_digest(
     reviewer.check()
     reviewer.press("main a[href*='/workspace/findings/']")
     reviewer.check()
-    for question in ("person", "relative", "count", "source"):
+    for question in findings.HARM_QUESTIONS:
         reviewer.choose(f"input[name={question}][value=no]")
     reviewer.choose("input[name=decision][value=approve]")
     reviewer.type("#reason", "Read against every cited page.")

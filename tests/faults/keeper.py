@@ -102,7 +102,9 @@ def upload(engine: Engine, config: Config, content: bytes = CONTENT) -> None:
 def warm(engine: Engine, config: Config) -> None:
     """Load and compile now what each child would else load and compile anew; nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder, db.new_session(engine) as session:
-        elsewhere = config.model_copy(update={"data_dir": Path(folder), "storage_url": type(config.storage_url)("")})
+        elsewhere = config.model_copy(
+            update={"data_dir": Path(folder), "storage_url": type(config.storage_url)("")}
+        )
         attach(session, elsewhere, receive(elsewhere, b"warm"))
         session.rollback()
     # A forked child must not share a connection.

@@ -382,8 +382,8 @@ def test_nothing_new_is_written_to_what_was_erased(
     session.rollback()
     erase(piece, record, as_somebody, make)
     again(session)
+    piece.details.append(EvidenceDetail(detail=Detail.NAMES, visibility=Visibility.TEAM, value="Late"))
     with pytest.raises(SealBroken):
-        piece.details.append(EvidenceDetail(detail=Detail.NAMES, visibility=Visibility.TEAM, value="Late"))
         session.flush()
     session.rollback()
     with pytest.raises(NotAllowed):

@@ -142,6 +142,9 @@ def test_what_is_not_released_cannot_be_reached_by_the_public(
     )
     client.get(address, 404)
     assert "A face can be seen." in client.get(f"/evidence/{piece.number}").text
+    # What it showed is told to nobody any more, and the chain still verifies.
+    for address in (f"/evidence/{piece.number}", "/changes", "/changes.json", "/changes.atom", "/ledger/entries"):
+        assert "A gate of a quarry." not in client.http.get(address, buffered=True).get_data(as_text=True)
     session.rollback()
     kinds = [entry.kind for entry in session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq))]
     assert kinds[-2:] == [EntryKind.EXHIBIT_PUBLISHED, EntryKind.EVIDENCE_CORRECTED]

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from tracker.models import Finding, LedgerEntry, LedgerHead, LedgerTopic, Recommendation, Report
+from tracker.queries.withheld import Withheld
 from tracker.vocabulary import (
     SILENT,
     WITHDRAWALS,
@@ -212,11 +213,15 @@ def _told(session: Session, entries: Sequence[LedgerEntry]) -> list[Change]:
     withdrawn = _later(session, LedgerEntry.subject.in_(subjects), WITHDRAWALS)
     corrected = _later(session, LedgerEntry.subject.in_(subjects), CORRECTIONS)
     corrected |= _corrected_findings(session, subjects)
+    withheld = Withheld(session)
     changes = []
     for entry in entries:
         report, recommendations = topics[entry.seq]
         withdrawn_at = _after(entry, withdrawn)
-        hidden = withdrawn_at is not None or entry.content is None
+        facts: dict[str, Any] = json.loads(entry.payload)
+        words: dict[str, Any] | None = None
+        if withdrawn_at is None and entry.content is not None:
+            words = withheld.without_copies(entry.subject, facts, json.loads(entry.content.content))
         changes.append(
             Change(
                 seq=entry.seq,
@@ -227,8 +232,8 @@ def _told(session: Session, entries: Sequence[LedgerEntry]) -> list[Change]:
                 previous_hash=entry.previous_hash,
                 report=report,
                 recommendations=recommendations,
-                facts=json.loads(entry.payload),
-                content=None if hidden else json.loads(entry.content.content),  # type: ignore[union-attr]
+                facts=facts,
+                content=words,
                 withdrawn_at=withdrawn_at,
                 corrected_at=_after(entry, corrected),
             )

@@ -18,7 +18,9 @@ _LARGEST_NUMBER = 2**31 - 1
 
 #: A piece that was public once. Its number, the ledger's entries and the public reason stay; its words are gone.
 WITHDRAWN: ColumnElement[bool] = and_(
-    Evidence.state.in_([State.WITHDRAWN, State.ERASED]), Evidence.number.is_not(None), Evidence.ledger_seq.is_not(None)
+    Evidence.state.in_([State.WITHDRAWN, State.ERASED]),
+    Evidence.number.is_not(None),
+    Evidence.ledger_seq.is_not(None),
 )
 
 

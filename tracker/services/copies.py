@@ -138,4 +138,6 @@ def withdraw(
     )
     if piece.ledger_seq is None or piece.state is not State.ACCEPTED:
         return None
-    return evidence.record_exhibits(session, piece, EntryKind.EVIDENCE_CORRECTED, correction=reason, now=now)
+    return evidence.record_exhibits(
+        session, piece, EntryKind.EVIDENCE_CORRECTED, withdrawn=copy.key, correction=reason, now=now
+    )

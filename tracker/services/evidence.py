@@ -252,12 +252,19 @@ def correct(session: Session, evidence: Evidence, *, correction: str, now: dt.da
 
 
 def record_exhibits(
-    session: Session, evidence: Evidence, kind: EntryKind, *, correction: str = "", now: dt.datetime
+    session: Session,
+    evidence: Evidence,
+    kind: EntryKind,
+    *,
+    withdrawn: str = "",
+    correction: str = "",
+    now: dt.datetime,
 ) -> LedgerEntry:
-    """Record that the public copies of published evidence are others now."""
+    """Record that the public copies of published evidence are others now. `withdrawn` names one that is gone."""
     session.flush()
+    recorded = facts(evidence) | ({"withdrawn_copy": withdrawn} if withdrawn else {})
     words = content(evidence) | ({"correction": correction} if correction else {})
-    return _append(session, kind, evidence, facts(evidence), words, now)
+    return _append(session, kind, evidence, recorded, words, now)
 
 
 def record_erasure(session: Session, evidence: Evidence, *, reason: str, now: dt.datetime) -> LedgerEntry:

@@ -30,7 +30,8 @@ from tracker.models import (
     Report,
     Timestamp,
 )
-from tracker.vocabulary import WITHDRAWALS, EntryKind
+from tracker.queries.withheld import Withheld
+from tracker.vocabulary import EntryKind
 
 
 def append(
@@ -165,15 +166,18 @@ def public_lines(
 
     With `after` only the entries that followed that position.
     """
-    withdrawn = set(session.scalars(select(LedgerEntry.subject).where(LedgerEntry.kind.in_(WITHDRAWALS))))
-    kinds = {kind.value for kind in WITHDRAWALS}
+    withheld = Withheld(session)
     if after is None:
         found = lines(session, origin=origin, public_key=public_key)
     else:
         found = _entries(session, after)
     with closing(found) as exported:
         for line in exported:
-            if line["type"] == "entry" and line["subject"] in withdrawn and line["kind"] not in kinds:
+            if line["type"] == "entry" and withheld.entry(
+                EntryKind(line["kind"]),  # type: ignore[call-arg]
+                line["subject"],
+                line["payload"],
+            ):
                 line = {name: value for name, value in line.items() if name not in ("salt", "content")}
             yield line
 

@@ -25,9 +25,9 @@ from tracker.models import (
 )
 from tracker.queries.board import Row
 from tracker.queries.changes import About
+from tracker.queries.withheld import Withheld
 from tracker.services import dissent, evidence, findings, ledger, packs, replies, reports
 from tracker.services.packs import Contents, File, Piece
-from tracker.vocabulary import WITHDRAWALS
 
 
 def ledger_slice(session: Session, contents: Contents) -> Iterator[dict[str, Any]]:
@@ -55,11 +55,10 @@ def ledger_slice(session: Session, contents: Contents) -> Iterator[dict[str, Any
         .order_by(LedgerEntry.seq)
         .execution_options(yield_per=200)
     )
-    withdrawn = set(session.scalars(select(LedgerEntry.subject).where(LedgerEntry.kind.in_(WITHDRAWALS))))
+    withheld = Withheld(session)
     for entry in entries:
         line = ledger.plain(entry)
-        hidden = entry.subject in withdrawn and entry.kind not in WITHDRAWALS
-        if entry.content is not None and not hidden:
+        if entry.content is not None and not withheld.entry(entry.kind, entry.subject, entry.payload):
             line |= {"salt": entry.content.salt, "content": entry.content.content}
         yield line | {"proof": [node.hex() for node in prove(entry.seq - 1)]}
 
