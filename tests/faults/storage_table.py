@@ -90,7 +90,7 @@ def one(made: Keeper, place: Place, start: str, call: Call, fault: str) -> tuple
 def main(database: str = "sqlite") -> None:
     table: dict[str, Counter[str]] = {}
     wrong: list[str] = []
-    with _fresh(database) as config, placed(config) as place, keeping(config) as made:
+    with fresh(database) as config, placed(config) as place, keeping(config) as made:
         for start in STARTS:
             place.begin(start)
             listed = made.upload()
@@ -117,7 +117,7 @@ def main(database: str = "sqlite") -> None:
 
 
 @contextmanager
-def _fresh(database: str) -> Iterator[Config]:
+def fresh(database: str) -> Iterator[Config]:
     """Settings with a migrated, empty database: a file, or on a server that is started for this."""
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tracker-faults-")))

@@ -390,6 +390,22 @@ def test_nothing_new_is_written_to_what_was_erased(
         exhibits.check_allowed(piece, account=record.mona)
 
 
+def test_what_is_returned_after_somebody_asked_can_be_discarded(
+    record: Record, session: Session, as_somebody: As
+) -> None:
+    piece = record.submitted(record.first)
+    erasure.request(session, piece, reason=REASON, account=record.mona, now=record.tick())
+    evidence.send_back(
+        session, piece, reviewer=record.rafa, reason="Where?", needs=[Need.DATE], now=record.tick()
+    )
+    session.commit()
+    address, monitor = f"/workspace/evidence/{piece.key}", as_somebody(record.mona)
+    session.rollback()
+    monitor.send(address, {}, form=form_at(monitor, address, "/discard"))
+    assert session.scalars(select(Evidence)).all() == []
+    assert session.scalars(select(Erasure)).all() == []
+
+
 def test_words_that_vanish_without_an_erasure_are_tampering(record: Record, session: Session) -> None:
     piece = record.evidence(record.first)
     seq = piece.ledger_seq

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from tracker import permissions
 from tracker.errors import NotAllowed
-from tracker.models import Account, Evidence, Finding, Reply
+from tracker.models import Account, Erasure, Evidence, Finding, Reply
 from tracker.services import activity, comments, states
 from tracker.vocabulary import N_
 
@@ -35,5 +36,8 @@ def discard(
     states.claim_version(session, row, version)
     activity.record(session, author, f"{kind}-discarded", f"{kind}/{row.key}", now=now)
     comments.forget(session, row)
+    if isinstance(row, Evidence):
+        # Somebody asked to erase it before it was returned: that is done herewith.
+        session.execute(delete(Erasure).where(Erasure.evidence_id == row.id))
     session.delete(row)
     session.flush()
