@@ -211,7 +211,7 @@ def _emptied(session: Session) -> Iterator[str]:
     erased = select(LedgerEntry.subject, func.max(LedgerEntry.seq)).where(
         LedgerEntry.kind == EntryKind.EVIDENCE_ERASED
     )
-    until = dict(session.execute(erased.group_by(LedgerEntry.subject)).tuples().all())
+    until = dict(session.execute(erased.group_by(LedgerEntry.subject)).all())
     missing = select(LedgerEntry.seq, LedgerEntry.subject).where(~LedgerEntry.content.has())
     for seq, subject in session.execute(missing.order_by(LedgerEntry.seq)):
         if seq >= until.get(subject, 0):
