@@ -117,6 +117,13 @@ def migrated_postgresql(postgresql_server: str) -> str:
     return "template_tracker"
 
 
+@pytest.fixture(scope="session")
+def postgresql_administrator(postgresql_server: str) -> Iterator[Any]:
+    """One connection that makes and drops the databases of all tests."""
+    with _administrator(postgresql_server) as connection:
+        yield connection
+
+
 @pytest.fixture
 def empty_database(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
     """The address of a database without any table."""
@@ -145,12 +152,11 @@ def database_url(request: pytest.FixtureRequest, database: str, tmp_path: Path) 
 
 def _postgresql_copy(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
     server = request.getfixturevalue("postgresql_server")
+    connection = request.getfixturevalue("postgresql_administrator")
     name = f"test_{os.urandom(6).hex()}"
-    with _administrator(server) as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield _postgresql_url(server, name)
-    with _administrator(server) as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def _postgresql_url(server: str, name: str) -> str:

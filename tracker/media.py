@@ -39,7 +39,9 @@ _COPY_SECONDS = 300
 _LONGEST_ANSWER = 16 * 1024 * 1024
 #: How many children this process has at a time: each may take a gigabyte. Others wait for their turn.
 _AT_ONCE = threading.BoundedSemaphore(2)
-_WAIT_SECONDS = 120
+_WAIT_SECONDS, _SHORT_SECONDS = 120, 10
+#: How many wait long. Others are sent away soon: a thread must be left that answers everybody else.
+_WAITING = threading.BoundedSemaphore(1)
 
 #: How a file that may be shown begins. The child made it, and the child read something hostile.
 _BEGINNINGS = {FileKind.JPEG: b"\xff\xd8\xff", FileKind.PNG: b"\x89PNG\r\n\x1a\n", FileKind.PDF: b"%PDF-1."}
@@ -143,8 +145,7 @@ def _make(action: str, kind: FileKind, path: Path, into: Path, seconds: int) -> 
 
 def _run(action: str, kind: FileKind, path: Path, seconds: int, result: int | None = None) -> Any:
     """Start the child, wait for its answer, and give back what it says is done; Invalid for everything else."""
-    if not _AT_ONCE.acquire(timeout=_WAIT_SECONDS):
-        raise TooMany(Refusal.BUSY.label)
+    _take_turn()
     try:
         with path.open("rb") as file, tempfile.TemporaryDirectory(prefix="tracker-") as folder:
             arguments = [action, kind.value, str(seconds)] + ([] if result is None else [str(result)])
@@ -173,6 +174,18 @@ def _run(action: str, kind: FileKind, path: Path, seconds: int, result: int | No
         _log.warning("examiner-late", action=action, kind=kind.value)
         raise Invalid(Refusal.TOO_LONG.label, "file")
     return _done(said, action, kind, process.returncode)
+
+
+def _take_turn() -> None:
+    if _AT_ONCE.acquire(timeout=_SHORT_SECONDS):
+        return
+    if _WAITING.acquire(blocking=False):
+        try:
+            if _AT_ONCE.acquire(timeout=_WAIT_SECONDS):
+                return
+        finally:
+            _WAITING.release()
+    raise TooMany(Refusal.BUSY.label)
 
 
 def _answer(process: subprocess.Popen[bytes], seconds: int) -> bytes | None:

@@ -15,6 +15,8 @@ PUBLIC_EVIDENCE: ColumnElement[bool] = and_(
     Evidence.state == State.ACCEPTED,
     Evidence.visibility == Visibility.PUBLIC,
     Evidence.ledger_seq.is_not(None),
+    # Restricted evidence is sealed. Where the row says otherwise, somebody changed it in the database.
+    Evidence.sealed.is_(None),
 )
 
 
@@ -44,7 +46,7 @@ def visible_evidence(viewer: Account | None) -> ColumnElement[bool]:
     shared = Evidence.state.not_in([*EDITABLE])
     return or_(
         mine,
-        and_(shared, Evidence.visibility != Visibility.RESTRICTED),
+        and_(shared, Evidence.visibility != Visibility.RESTRICTED, Evidence.sealed.is_(None)),
         and_(shared, Evidence.visibility == Visibility.RESTRICTED, named.exists()),
     )
 

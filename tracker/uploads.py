@@ -23,7 +23,8 @@ View = TypeVar("View", bound=Callable[..., object])
 MB = 1024 * 1024
 # What the other fields of the form and the wrapping of the parts may take.
 _REST = 256 * 1024
-_NAME = re.compile(r"[0-9a-f]{16}")
+#: How an upload is called that somebody may watch.
+NAME = re.compile(r"[0-9a-f]{16}")
 
 
 class UploadRequest(Request):
@@ -41,7 +42,7 @@ class UploadRequest(Request):
         if self.receiving is None:
             return super()._get_file_stream(total_content_length, content_type, filename, content_length)
         name = None
-        if not self.receivers and _NAME.fullmatch(self.args.get("upload", "")):
+        if not self.receivers and NAME.fullmatch(self.args.get("upload", "")):
             # The page of progress finds the file by this name and reads from it how much is expected.
             name = f"{self.args['upload']}{min(total_content_length or 0, 10**12 - 1):012d}"
         receiver = storage.receive(self.receiving, limit=self.receiving.exhibit_max_mb * MB, name=name)

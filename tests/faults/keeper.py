@@ -37,13 +37,13 @@ CONTENT = bytes(range(256)) * 600
 PIECE = 64 * 1024
 
 
-def make_config(data: Path | str) -> Config:
+def make_config(data: Path | str, database_url: str = "", storage_url: str = "") -> Config:
     return settings.load(
         {
             "TRACKER_DATA_DIR": str(data),
             "TRACKER_EXHIBIT_FREE_PERCENT": "0",
-            "TRACKER_DATABASE_URL": os.environ.get("TRACKER_DATABASE_URL", ""),
-            "TRACKER_STORAGE_URL": os.environ.get("TRACKER_STORAGE_URL", ""),
+            "TRACKER_DATABASE_URL": database_url,
+            "TRACKER_STORAGE_URL": storage_url,
         }
     )
 
@@ -133,7 +133,9 @@ def _child(engine: Engine, config: Config, content: bytes) -> None:
 
 
 def main(folder: str) -> None:
-    config = make_config(folder)
+    config = make_config(
+        folder, os.environ["TRACKER_DATABASE_URL"], os.environ.get("TRACKER_STORAGE_URL", "")
+    )
     engine = make_engine(config)
     warm(engine, config)
     while line := _line():

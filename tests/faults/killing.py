@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
@@ -75,7 +76,12 @@ def a_round(server: Server, seen: Killed) -> None:
     people = [threading.Thread(target=upload) for _ in range(AT_ONCE)]
     for person in people:
         person.start()
-    time.sleep(random.uniform(0.3, 2.5))
+    # By turns soon after the first answer and soon after the first upload has begun, however slow the machine is.
+    waited: Collection[str] = seen.sent if seen.rounds % 2 else seen.acknowledged
+    already, until = len(waited), time.monotonic() + 60
+    while len(waited) == already and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.8))
     server.kill()
     killed.set()
     for person in people:
@@ -119,12 +125,13 @@ def main(rounds: str = "30", database: str = "sqlite") -> None:
             a_round(server, seen)
             look(engine, config, seen)
         engine.dispose()
+        log = server.log.read_text()
     print(
         f"killed {seen.rounds} times; {len(seen.sent)} uploads begun, {len(seen.acknowledged)} acknowledged, "
         f"{seen.cut} cut off ({seen.unacknowledged} of them are there), {len(seen.other)} refused; "
         f"{len(seen.tidied)} things tidied up, {len(seen.problems)} wrong"
     )
-    for sentence in [*sorted(set(seen.other)), *seen.problems]:
+    for sentence in [*seen.other, *([log] if seen.other else []), *seen.problems]:
         print(sentence)
     sys.exit(bool(seen.problems))
 

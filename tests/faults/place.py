@@ -17,7 +17,7 @@ from tests.faults import keeper
 from tests.faults.traced import NAME, Run
 from tracker import clock, db, fsck, keyring, storage
 from tracker.config import Config
-from tracker.models import Blob, CustodyLine, Exhibit, PrivateCommitment
+from tracker.models import Blob, CustodyLine, Exhibit, PrivateCommitment, RecordKey
 from tracker.services.fsck import GRACE
 from tracker.vocabulary import CustodyAction
 
@@ -61,7 +61,7 @@ class Place:
             self.file.write_bytes(self.empty)
         else:
             with db.new_session(self.engine) as session, session.begin():
-                for table in (Exhibit, Blob, PrivateCommitment):
+                for table in (Exhibit, Blob, PrivateCommitment, RecordKey):
                     session.execute(delete(table))
 
     def end(self) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
+from tests.published import Record
 from tracker import clock, sessions
 from tracker.config import Config
 from tracker.services import sign_ins
-from tracker.vocabulary import Role, State
 
 ROOT = Path(__file__).resolve().parents[2]
 MB = 1024 * 1024
@@ -38,10 +38,9 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def __init__(self, config: Config, session: Session, log: Path) -> None:
-        make = Factory(session, clock.now())
-        mona = make.account(Role.MONITOR)
-        piece = make.evidence(make.report().recommendations[0], state=State.SUBMITTED, created_by_id=mona.id)
-        token = sign_ins.start(session, mona, now=clock.now(), hours=1)
+        record = Record(session, Factory(session, clock.now()), clock.now())
+        piece = record.submitted(record.first)
+        token = sign_ins.start(session, record.mona, now=clock.now(), hours=1)
         session.commit()
         self.config, self.port, self.log, self.key = config, config.port, log, piece.key
         name = sessions.cookie_name(config.model_copy(update={"base_url": ""}))
@@ -55,7 +54,7 @@ class Server:
             "TRACKER_PORT": str(self.port),
             "PYTHONPATH": str(ROOT),
         }
-        with self.log.open("w") as out:
+        with self.log.open("a") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tracker", "web"],
                 cwd=ROOT, env=environ, stdout=out, stderr=out, start_new_session=True,

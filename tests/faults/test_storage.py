@@ -11,22 +11,39 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from tests.faults import keeper, storage_table
 from tests.faults.cutting import Line, line_to
-from tests.faults.storage_table import SHA256, Call, Keeper, Run
+from tests.faults.place import SHA256, STARTS, Place, placed, problems
+from tests.faults.traced import Keeper, Run, keeping
 from tests.s3 import S3, s3_server
-from tracker import storage
+from tracker import db, storage
 from tracker.config import Config
 from tracker.errors import NoRoom, StorageFailed, StorageMissing
+from tracker.models import Base, CustodyLine, Exhibit
 from tracker.storage import Incoming, bucket
 
 ROOT = Path(__file__).resolve().parents[2]
 MB = 1024 * 1024
+
+
+@pytest.fixture
+def make_own(tmp_path: Path, database_url: str) -> Callable[..., Config]:
+    """Settings with a data folder of its own, whose keys nobody else uses."""
+
+    def make(storage_url: str = "") -> Config:
+        (tmp_path / "own").mkdir()
+        return keeper.make_config(tmp_path / "own", database_url, storage_url)
+
+    return make
 
 
 @pytest.fixture
@@ -56,97 +73,134 @@ def left(config: Config) -> list[Path]:
 # Every call fails once
 
 
-@pytest.fixture(scope="module")
-def traced() -> Iterator[Keeper]:
+@pytest.fixture
+def place(make_own: Callable[..., Config]) -> Iterator[Place]:
+    with placed(make_own()) as place:
+        yield place
+
+
+@pytest.fixture
+def traced(place: Place) -> Iterator[Keeper]:
     """A keeper whose children strace can attach to."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    with storage_table.keeping() as made, storage_table.started("new") as data:
+    with keeping(place.config) as made:
+        place.begin("new")
         try:
-            made.upload(data)
+            made.upload()
         except OSError as error:
             pytest.skip(f"strace may not attach to a process here: {error}")
         yield made
 
 
-@pytest.mark.parametrize("fault", storage_table.FAULTS)
-def test_nothing_acknowledged_is_lost_when_a_call_fails_or_is_the_last(traced: Keeper, fault: str) -> None:
-    """All calls of an upload into an empty folder, and every sixth of the other cases: `storage_table` runs all."""
-    wrong, results = [], set()
-    for start in storage_table.STARTS:
-        with storage_table.started(start) as data:
-            calls = traced.upload(data).calls
-        chosen = [case for case in storage_table.cases(calls) if case[1] == fault]
-        for call, _ in chosen if start == "new" else chosen[::6]:
-            result, found = storage_table.one(traced, start, call, fault)
-            results.add(result)
-            wrong += [f"{start}, {call.name} {call.number}: {problem}" for problem in found]
+def test_nothing_acknowledged_is_lost_when_a_call_fails_or_is_the_last(traced: Keeper, place: Place) -> None:
+    """The calls that matter most, and some of all others: `python -m tests.faults.storage_table` runs all."""
+    wrong, results = [], Counter[str]()
+    for start in STARTS:
+        place.begin(start)
+        for call, fault in storage_table.some(traced.upload().calls, start):
+            run, found = storage_table.one(traced, place, start, call, fault)
+            results[run.result] += 1
+            wrong += [f"{start}, {call.name} {call.number}, {fault}: {problem}" for problem in found]
     assert wrong == []
-    assert ("killed" if fault == "kill -9" else "refused") in results
+    assert results.keys() == {"acknowledged", "refused", "killed"}
 
 
-@pytest.mark.parametrize("start", storage_table.STARTS)
-def test_everything_is_on_the_disk_before_what_relies_on_it(traced: Keeper, start: str) -> None:
-    with storage_table.started(start) as data:
-        run = traced.upload(data)
+def test_everything_is_on_the_disk_before_what_relies_on_it(traced: Keeper, place: Place) -> None:
+    for start in STARTS:
+        place.begin(start)
+        run = traced.upload()
         assert run.result == "acknowledged"
-        assert list(storage_table.order(run.calls, data)) == []
+        assert list(storage_table.order(run.calls, place)) == []
         # The look at the order sees each step that is left out or comes too late.
-        needed = [call for call in run.calls if call.name == "fsync" and "rows.db" not in call.line]
+        answered = next(number for number, call in enumerate(run.calls) if "acknowledged" in call.line)
+        before = run.calls[:answered]
+        needed = [call for call in before if call.name == "fsync"]
         proofs = [call for call in needed if "/incoming/" in call.line]
+        if place.file:
+            needed += [call for call in before if call.name == "fdatasync" and "-wal>" in call.line][-1:]
         for left_out in (proofs, *([call] for call in needed if call not in proofs)):
             rest = [call for call in run.calls if call not in left_out]
-            assert list(storage_table.order(rest, data)) != [], left_out
-            assert list(storage_table.order([*rest, *left_out], data)) != [], left_out
+            assert list(storage_table.order(rest, place)) != [], left_out
+            assert list(storage_table.order([*rest, *left_out], place)) != [], left_out
 
 
-def test_the_look_at_the_result_sees_what_was_lost(traced: Keeper) -> None:
-    def said(harm: Callable[[Path], object], run: Run) -> list[str]:
-        with storage_table.started("again") as data:
-            harm(data / "exhibits" / SHA256[:2] / SHA256)
-            return list(storage_table.problems(data, run, "again", 0))
+def test_the_look_at_the_result_sees_what_was_lost(place: Place) -> None:
+    def said(harm: Callable[[], object], run: Run, start: str = "again") -> list[str]:
+        place.begin(start)
+        harm()
+        return list(problems(place, run, start, 0))
+
+    def forget(table: type[Base]) -> None:
+        with db.new_session(place.engine) as session, session.begin():
+            session.execute(delete(table))
 
     acknowledged, silent = Run("acknowledged", 0, []), Run("", 1, [])
-    assert said(lambda path: None, acknowledged) == []
-    assert "lost" in said(lambda path: path.unlink(), acknowledged)
-    assert "wrong bytes under a blob's name" in said(lambda path: path.write_bytes(b"x"), silent)
-    assert "no sentence (status 1)" in said(lambda path: None, silent)
-    assert "something else in the store" in said(lambda path: path.with_suffix(".x").touch(), acknowledged)
-    assert "half a file left" in said(lambda path: (path.parents[2] / "incoming/x").touch(), acknowledged)
-    assert isinstance(Call("write", 1, ""), Call)
+    assert said(lambda: None, acknowledged) == []
+    missing = said(place.blob.unlink, acknowledged)
+    assert "lost" in missing
+    assert any(problem.startswith("fsck: ") and "missing" in problem for problem in missing)
+    assert "wrong bytes under a blob's name" in said(lambda: place.blob.write_bytes(b"x"), silent)
+    assert "no sentence (status 1)" in said(lambda: None, silent)
+    assert "something else in the store" in said(place.blob.with_suffix(".x").touch, acknowledged)
+    assert "half a file left" in said((place.config.incoming_path / "x").touch, acknowledged)
+    assert "lost" in said(lambda: forget(Exhibit), acknowledged)
+    assert "lost" in said(lambda: None, acknowledged, "new")
+    assert "an exhibit without its line of custody, or a line too many" in said(
+        lambda: forget(CustodyLine), acknowledged
+    )
 
 
 # Two at once, and memory
 
 
-@pytest.mark.parametrize("where", ["folder", "bucket"])
 def test_processes_that_keep_the_same_file_at_once_keep_one_blob(
-    where: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, s3: S3, make_own: Callable[..., Config]
 ) -> None:
-    if where == "bucket":
-        monkeypatch.setenv("TRACKER_STORAGE_URL", s3.bucket())
-    config = keeper.make_config(tmp_path)
-    keeper.prepare(config)
-    keepers = [Keeper() for _ in range(3)]
-    try:
-        for _ in range(8):
-            for each in keepers:
-                each.tell(str(tmp_path))
-                assert each.hear().isdigit()
-            for each in keepers:
-                each.tell("go")
-            for each in keepers:
-                assert [each.hear(), each.hear()] == ["acknowledged", "ended 0"]
-            store = storage.open_store(config)
-            assert [name for name, _ in store.names()] == [SHA256]
-            assert store.check(SHA256) == SHA256
-            store.delete(SHA256)
-    finally:
-        for each in keepers:
-            each.process.kill()
-            each.process.communicate()
-    assert keeper.rows(config) == [SHA256] * 24
-    assert left(config) == []
+    """SQLite with a folder, PostgreSQL with a bucket."""
+    with placed(make_own(storage_url="" if database == "sqlite" else s3.bucket())) as place:
+        place.begin("new")
+        with ExitStack() as stack:
+            keepers = [stack.enter_context(keeping(place.config)) for _ in range(3)]
+            for _ in range(5):
+                for each in keepers:
+                    each.begin()
+                for each in keepers:
+                    each.tell("go")
+                for each in keepers:
+                    assert [each.hear(), each.hear()] == ["acknowledged", "ended 0"]
+                assert [name for name, _ in place.store.names()] == [SHA256]
+                assert place.is_whole()
+                place.store.delete(SHA256)
+        assert len(place.exhibits()) == 15
+        assert place.uploads() == place.exhibits()
+        keeper.upload(place.engine, place.config)
+        assert place.fsck() == []
+        assert place.half() == []
+
+
+def test_two_people_may_attach_the_first_files_to_a_piece_at_once(place: Place) -> None:
+    """Its key is made with the first sealed text, and both of them come with the first one."""
+    place.begin("new")
+    second, errors = b"another file" * 1000, list[BaseException]()
+
+    def upload() -> None:
+        try:
+            keeper.upload(place.engine, place.config, second)
+        except BaseException as error:
+            errors.append(error)
+
+    incoming = keeper.receive(place.config, keeper.CONTENT)
+    other = threading.Thread(target=upload)
+    with db.new_session(place.engine) as session:
+        keeper.attach(session, place.config, incoming)
+        other.start()
+        other.join(1)  # On PostgreSQL it comes as far as the key.
+        session.commit()
+    other.join()
+    assert errors == []
+    assert len(place.exhibits()) == 2
+    assert place.fsck() == []
 
 
 def grown(config: Config, megabytes: int, limit: int) -> tuple[str, int]:
@@ -254,17 +308,16 @@ def test_a_read_only_disk_still_serves_and_refuses_with_a_sentence(small_disk: P
     assert [name for name, _ in store.names()] == [incoming.sha256]
 
 
-def test_a_process_that_may_write_no_large_files_says_so(tmp_path: Path) -> None:
-    config = keeper.make_config(tmp_path)
-    keeper.prepare(config)
-    with storage_table.keeping() as made:
-        made.tell(str(tmp_path))
-        resource.prlimit(int(made.hear()), resource.RLIMIT_FSIZE, (100_000, 100_000))
+def test_a_process_that_may_write_no_large_files_says_so(place: Place) -> None:
+    with keeping(place.config) as made:
+        place.begin("new")
+        resource.prlimit(made.begin(), resource.RLIMIT_FSIZE, (100_000, 100_000))
         made.tell("go")
         assert made.hear().startswith("refused The server's disk is full")
         assert made.hear() == "ended 0"
-    assert left(config) == []
-    assert list(storage.open_store(config).names()) == []
+    assert place.half() == []
+    assert list(place.store.names()) == []
+    assert place.exhibits() == []
 
 
 # The line to the object store
@@ -329,31 +382,31 @@ def test_an_object_store_that_falls_silent_is_given_up(
     assert list(store.names()) == []
 
 
-@pytest.mark.parametrize("after", [0, 100_000, 3 * MB, 12 * MB])
 def test_kill_9_in_the_middle_of_an_upload_to_a_bucket_leaves_no_wrong_blob(
-    far: Config, line: Line, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3, line: Line, make_own: Callable[..., Config]
 ) -> None:
-    monkeypatch.setenv("TRACKER_STORAGE_URL", far.storage_url.get_secret_value())
-    config = keeper.make_config(tmp_path / "data")
-    keeper.prepare(config)
-    with storage_table.keeping() as made:
-        made.tell(f"{config.data_path}\t120")
-        pid = int(made.hear())
-        line.cut(after, then=lambda: os.kill(pid, signal.SIGKILL))
-        made.tell("go")
-        assert made.hear() == "ended -9"
-        line.mend()
-        store = storage.open_store(config)
-        assert list(store.names()) == []
-        assert keeper.rows(config) == []
-        now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
-        assert len(storage.sweep_incoming(config, older_than=dt.timedelta(), now=now)) == 1
-        made.tell(f"{config.data_path}\t120")
-        made.hear()
+    far = s3.bucket("x").replace(f":{s3.port}/", f":{line.port}/")
+    with placed(make_own(storage_url=far)) as place, keeping(place.config) as made:
+        place.begin("new")
+        for after in (0, 100_000, 3 * MB, 12 * MB):
+            pid = made.begin(120)
+            line.cut(after, then=partial(os.kill, pid, signal.SIGKILL))
+            made.tell("go")
+            assert made.hear() == "ended -9"
+            line.mend()
+            assert list(place.store.names()) == []
+            assert place.exhibits() == []
+            assert len(place.half()) == 1
+            assert place.fsck() == []
+            assert place.half() == []
+        made.begin(120)
         made.tell("go")
         assert made.hear() == "acknowledged"
-    (sha256,) = keeper.rows(config)
-    assert store.check(sha256) == sha256
+        assert made.hear() == "ended 0"
+        ((sha256, _),) = place.store.names()
+        assert place.store.check(sha256) == sha256
+        assert place.fsck() == []
+        assert len(place.exhibits()) == 1
 
 
 def test_an_object_store_that_is_killed_is_a_sentence(make_config: Callable[..., Config]) -> None:

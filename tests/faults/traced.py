@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WATCHED = {
     "openat", "mkdir", "mkdirat", "write", "pwrite64", "writev", "ftruncate", "fsync", "fdatasync", "rename",
     "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "close", "sendto",
+    "recvfrom",
 }  # fmt: skip
 #: PostgreSQL knows the connections of uploads by it.
 NAME = "upload"

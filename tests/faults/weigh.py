@@ -22,7 +22,7 @@ def peak() -> int:
 
 
 def main(folder: str, megabytes: int, limit: int) -> str:
-    config = keeper.make_config(folder)
+    config = keeper.make_config(folder, storage_url=os.environ.get("TRACKER_STORAGE_URL", ""))
     store = storage.open_store(config)
     store.size("0" * 64)  # Whatever must be loaded is loaded now.
     block = os.urandom(MB)

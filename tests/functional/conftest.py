@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from justhtml import JustHTML
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
@@ -22,10 +23,17 @@ from tracker.services import sign_ins
 from tracker.vocabulary import Role
 
 
+@pytest.fixture(scope="session")
+def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """Compiling templates anew for every test would take longer than all else."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def app(config: Config) -> Iterator[Flask]:
+def app(config: Config, compiled_templates: FileSystemBytecodeCache) -> Iterator[Flask]:
     app = create_app(config)
     app.testing = True
+    app.jinja_env.bytecode_cache = compiled_templates
     app.config["ARGON2_MEMORY_KIB"] = 64
     yield app
     app.extensions["engine"].dispose()

@@ -100,7 +100,9 @@ def gone(app: Flask, config: Config, database: str) -> Iterator[None]:
 
 def decide(who: Client, piece: Evidence, fields: dict[str, str], status: int) -> None:
     response = who.post(
-        f"/workspace/evidence/{piece.key}/decision", fields | {"decision": "accept", "reason": "", **NO_HARM}, status
+        f"/workspace/evidence/{piece.key}/decision",
+        fields | {"decision": "accept", "reason": "", **NO_HARM},
+        status,
     )
     if status == 503:
         assert "database cannot be" in response.get_data(as_text=True)

@@ -17,7 +17,7 @@ from werkzeug.test import encode_multipart
 from tests import files
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.published import Record
+from tests.published import NO_HARM, Record
 from tracker.config import Config
 from tracker.models import Account, Blob, CustodyLine, Evidence, Exhibit, LedgerEntry, PublicCopy
 from tracker.services import audit
@@ -133,7 +133,9 @@ def test_what_is_not_released_cannot_be_reached_by_the_public(
     ):
         assert client.http.get(f"/workspace/{path}").status_code == 303
     rafa = as_somebody(record.rafa)
-    rafa.send(f"/workspace/exhibits/{exhibit.key}", {}, form=form_of(rafa, exhibit, "/release"))
+    rafa.send(f"/workspace/copies/{copy.key}/release", {}, status=422)
+    client.get(address, 404)
+    rafa.send(f"/workspace/copies/{copy.key}/release", NO_HARM)
     assert client.http.get(address).status_code == 200
     rafa.send(
         f"/workspace/exhibits/{exhibit.key}",
@@ -143,7 +145,13 @@ def test_what_is_not_released_cannot_be_reached_by_the_public(
     client.get(address, 404)
     assert "A face can be seen." in client.get(f"/evidence/{piece.number}").text
     # What it showed is told to nobody any more, and the chain still verifies.
-    for address in (f"/evidence/{piece.number}", "/changes", "/changes.json", "/changes.atom", "/ledger/entries"):
+    for address in (
+        f"/evidence/{piece.number}",
+        "/changes",
+        "/changes.json",
+        "/changes.atom",
+        "/ledger/entries",
+    ):
         assert "A gate of a quarry." not in client.http.get(address, buffered=True).get_data(as_text=True)
     session.rollback()
     kinds = [entry.kind for entry in session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq))]

@@ -26,7 +26,7 @@ from tests import files as samples
 from tests.exhibited import Exhibited, days
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.published import Record
+from tests.published import NO_HARM, Record
 from tests.s3 import s3_server
 from tracker import create_app, jobs, packs, verifier
 from tracker.config import Config
@@ -43,6 +43,7 @@ from tracker.models import (
 )
 from tracker.services import copies, ledger
 from tracker.services import packs as service
+from tracker.services.harm import Harm, fingerprint, warnings
 from tracker.vocabulary import (
     ConsentScope,
     CustodyAction,
@@ -294,7 +295,11 @@ def hide(held: Exhibited) -> list[bytes]:
     record.finding(record.first, record.first.clauses[0], Grade.C, piece)
     late = held.copy(exhibit, b"\xff\xd8\xff never released " + mark().encode(), description=mark())
     shown = held.copy(exhibit, b"\xff\xd8\xff withdrawn later " + mark().encode(), description=mark())
-    copies.release(session, shown, reviewer=record.rafa, seen=str(shown.sha256), now=record.tick())
+    seen = fingerprint(warnings(session, piece, keys=None))
+    copies.release(
+        session, shown, reviewer=record.rafa, seen=str(shown.sha256), harm=Harm(NO_HARM, looked=seen),
+        now=record.tick(),
+    )  # fmt: skip
     session.commit()
     copies.withdraw(session, shown, reviewer=record.rafa, reason="A face can be seen.", now=record.tick())
     session.commit()

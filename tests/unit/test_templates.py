@@ -20,7 +20,9 @@ TEMPLATES = sorted(
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT / "templates")))
 def test_a_template_holds_no_word_of_its_own(path: Path) -> None:
     words = path.read_text(encoding="utf-8")
-    words = re.sub(r"\{%-? trans .*?endtrans -?%\}|\{% trans %\}.*?\{% endtrans %\}", " ", words, flags=re.DOTALL)
+    words = re.sub(
+        r"\{%-? trans .*?endtrans -?%\}|\{% trans %\}.*?\{% endtrans %\}", " ", words, flags=re.DOTALL
+    )
     words = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", words, flags=re.DOTALL)
     words = re.sub(r"<style>.*?</style>|<!--.*?-->|&\w+;", " ", words, flags=re.DOTALL)
     # Commands, addresses and names of files are not translated.

@@ -150,20 +150,26 @@ def consistency(old: int, new: int | None) -> None:
 @ledger.command()
 @click.argument("subject")
 @click.argument("file", type=click.Path(path_type=Path))
-def disclose(subject: str, file: Path) -> None:
-    """Write to FILE the proof that SUBJECT, such as exhibit/12, was sealed on its day.
+@click.option(
+    "--content", type=click.Path(path_type=Path), help="Write here what was sealed, if it is evidence/KEY."
+)
+def disclose(subject: str, file: Path, content: Path | None) -> None:
+    """Write to FILE the proof that SUBJECT, such as exhibit/7h2k… or evidence/7h2k…, was sealed on its day.
 
-    Give it to somebody together with the content itself; nothing about anything else is told.
+    Give it to somebody together with the content itself: the original file of an exhibit, or what --content writes.
+    Nothing about anything else is told.
     """
     with common.open_tracker() as tracker:
         from tracker.services import private_roots
 
         proof = private_roots.disclose(tracker.session, subject, public_key=tracker.keys.ledger_public_key)
-    try:
-        file.write_text(json.dumps(proof, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        with common.plain_errors():
-            raise TrackerError(f"{file} cannot be written: {error.strerror}.") from None
+        words = _sealed_words(tracker, subject, proof) if content else b""
+        try:
+            file.write_text(json.dumps(proof, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            if content:
+                content.write_bytes(words)
+        except OSError as error:
+            raise TrackerError(f"{error.filename} cannot be written: {error.strerror}.") from None
     day = proof["inclusion"]["entry"]["subject"].partition("/")[2]
     click.echo(f"Wrote the proof that {subject} was sealed on {day} to {file}.")
 
@@ -192,6 +198,23 @@ def timestamp(entry: int | None) -> None:
         )
         tracker.session.commit()
         click.echo(f"{stamp.authority} put its timestamp on {subject}: {stamp.at:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _sealed_words(tracker: common.Tracker, subject: str, proof: dict[str, Any]) -> bytes:
+    """What was sealed of a piece of evidence. Raises TrackerError if it no longer says the same."""
+    from sqlalchemy import select
+
+    from tracker.models import Evidence
+    from tracker.services import evidence, private_roots
+
+    noun, _, key = subject.partition("/")
+    piece = tracker.session.scalars(select(Evidence).where(Evidence.key == key)).one_or_none()
+    if noun != "evidence" or piece is None:
+        raise TrackerError("Only evidence has words to write. An exhibit is proven by its original file.")
+    words = evidence.sealed_content(piece)
+    if verifier.commitment(proof["salt"], private_roots.digest(words)) != proof["leaf"]:
+        raise TrackerError("What stands there now is not what was sealed on that day, so it would prove nothing.")
+    return words
 
 
 def _print(proof: dict[str, Any]) -> None:

@@ -91,9 +91,9 @@ class LinksField(TextAreaField):
 class DetailReadersField(RadioField):
     """Who may read a detail: the team, or the author and the people named."""
 
-    def __init__(self, label: str = "", **kwargs: Any) -> None:
+    def __init__(self, label: str, **kwargs: Any) -> None:
         super().__init__(
-            label or lazy_gettext("Who may read it"),
+            label,
             coerce=word_or_none(Visibility),
             choices=lambda: choices([Visibility.RESTRICTED, Visibility.TEAM]),
             default=Visibility.RESTRICTED,
@@ -126,11 +126,11 @@ class EvidenceForm(BaseForm):
     credibility = WordField(lazy_gettext("The information is"), Credibility, lazy_gettext("Choose"))
     remark = StringField(lazy_gettext("Remark on the date or the copy"), [CleanText(500)])
     exact_date = StringField(lazy_gettext("Exact date and time"), [CleanText(200)])
-    exact_date_readers = DetailReadersField()
+    exact_date_readers = DetailReadersField(lazy_gettext("Who may read the exact date"))
     exact_place = TextAreaField(lazy_gettext("Exact place"), [CleanText(1000, lines=True)])
-    exact_place_readers = DetailReadersField()
+    exact_place_readers = DetailReadersField(lazy_gettext("Who may read the exact place"))
     names = TextAreaField(lazy_gettext("Names"), [CleanText(4000, lines=True)])
-    names_readers = DetailReadersField()
+    names_readers = DetailReadersField(lazy_gettext("Who may read the names"))
     team_note = TextAreaField(lazy_gettext("Note for colleagues"), [CleanText(8000, lines=True)])
     visibility = WordField(lazy_gettext("Who may see this piece"), Visibility, default=Visibility.TEAM)
     readers = SelectMultipleField(lazy_gettext("Who may read it"), coerce=int, validate_choice=True)
@@ -234,4 +234,7 @@ class EvidenceDecisionForm(HarmQuestions, DecisionForm):
 class ErasureForm(BaseForm):
     """Why something must be erased for good."""
 
-    reason = TextAreaField(lazy_gettext("Why it must be erased"), [CleanText(1000, lines=True)])
+    # An id of its own: the page that holds this form also asks for the reasons of a decision.
+    reason = TextAreaField(
+        lazy_gettext("Why it must be erased"), [CleanText(1000, lines=True)], id="erasure-reason"
+    )

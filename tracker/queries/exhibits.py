@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from tracker import permissions
-from tracker.models import Account, CustodyLine, Evidence, EvidenceLink, Exhibit, PublicCopy
+from tracker.models import Account, CustodyLine, Evidence, EvidenceLink, Exhibit, LedgerEntry, PublicCopy
 from tracker.vocabulary import Visibility
 
 
@@ -42,14 +43,33 @@ def copy_by_key(session: Session, key: str, viewer: Account) -> PublicCopy | Non
 
 def public_copy(session: Session, number: int, key: str) -> PublicCopy | None:
     """A released copy of public evidence."""
-    return session.scalars(_public().where(Evidence.number == number, PublicCopy.key == key)).one_or_none()
+    copy = session.scalars(_public().where(Evidence.number == number, PublicCopy.key == key)).one_or_none()
+    return next(iter(_as_told(session, [copy] if copy else [])), None)
 
 
 def public_copies(session: Session, evidence: Evidence) -> Sequence[PublicCopy]:
     """The released copies of a piece of public evidence, in the order of its exhibits."""
-    return session.scalars(
+    found = session.scalars(
         _public().where(Evidence.id == evidence.id).order_by(Exhibit.id, PublicCopy.id)
     ).all()
+    return _as_told(session, found)
+
+
+def told_copies(session: Session, pieces: Iterable[Evidence]) -> set[tuple[str, str | None]]:
+    """(key, SHA-256) of every copy that the newest ledger entry of these public pieces names."""
+    seqs = [piece.ledger_seq for piece in pieces]
+    payloads = session.scalars(select(LedgerEntry.payload).where(LedgerEntry.seq.in_(seqs)))
+    return {
+        (item["name"], item["copy"])
+        for payload in payloads
+        for item in json.loads(payload).get("exhibits", [])
+    }
+
+
+def _as_told(session: Session, copies: Sequence[PublicCopy]) -> list[PublicCopy]:
+    """Without what only the database says: somebody who can write to it could have any bytes shown."""
+    told = told_copies(session, {copy.exhibit.evidence for copy in copies})
+    return [copy for copy in copies if (copy.key, copy.sha256) in told]
 
 
 def same_file(session: Session, exhibit: Exhibit, viewer: Account) -> Sequence[Exhibit]:

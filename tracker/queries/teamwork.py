@@ -16,16 +16,19 @@ from tracker.models import (
     Capture,
     Comment,
     DissentingNote,
+    Erasure,
     Evidence,
     Exhibit,
     FieldChange,
     Finding,
+    PublicCopy,
     Recommendation,
     Reply,
+    Source,
 )
 from tracker.queries import queue
 from tracker.queries.queue import Row, subject
-from tracker.vocabulary import CaptureState, State
+from tracker.vocabulary import CaptureState, State, Visibility
 
 __all__ = ["Row", "subject"]  # So that services need not know where the queue is.
 
@@ -135,6 +138,62 @@ def damaged_exhibits(session: Session, viewer: Account) -> Sequence[Exhibit]:
         )
         .options(joinedload(Exhibit.evidence))
         .order_by(Exhibit.id)
+    ).all()
+
+
+def copies_to_release(session: Session, viewer: Account) -> Sequence[PublicCopy]:
+    """Public copies that others made after the evidence was accepted, for this reviewer to release."""
+    if not permissions.is_reviewer(viewer):
+        return []
+    return session.scalars(
+        select(PublicCopy)
+        .join(PublicCopy.exhibit)
+        .join(Exhibit.evidence)
+        .where(
+            PublicCopy.made_by_id != viewer.id,
+            PublicCopy.sha256.is_not(None),
+            PublicCopy.released_at.is_(None),
+            PublicCopy.withdrawn_at.is_(None),
+            Evidence.state == State.ACCEPTED,
+            Evidence.visibility == Visibility.PUBLIC,
+            permissions.visible_evidence(viewer),
+        )
+        .options(joinedload(PublicCopy.exhibit).joinedload(Exhibit.evidence), joinedload(PublicCopy.made_by))
+        .order_by(PublicCopy.id)
+    ).all()
+
+
+def erasures_to_confirm(session: Session, viewer: Account) -> Sequence[Erasure]:
+    """Erasures of evidence for which others asked, for this reviewer to confirm or refuse."""
+    if not permissions.is_reviewer(viewer):
+        return []
+    return session.scalars(
+        select(Erasure)
+        .join(Erasure.evidence)
+        .where(
+            Erasure.requested_by_id != viewer.id,
+            Erasure.done_at.is_(None),
+            Erasure.refused_at.is_(None),
+            permissions.visible_evidence(viewer),
+        )
+        .options(joinedload(Erasure.evidence), joinedload(Erasure.requested_by))
+        .order_by(Erasure.id)
+    ).all()
+
+
+def sources_to_erase(session: Session, viewer: Account) -> Sequence[Source]:
+    """Sources that others asked to erase, for this reviewer to confirm or refuse."""
+    if not permissions.is_reviewer(viewer):
+        return []
+    return session.scalars(
+        select(Source)
+        .where(
+            Source.erasure_asked_at.is_not(None),
+            Source.erased_at.is_(None),
+            Source.erasure_asked_by_id != viewer.id,
+        )
+        .options(joinedload(Source.erasure_asked_by))
+        .order_by(Source.id)
     ).all()
 
 

@@ -19,7 +19,7 @@ from tracker import permissions
 from tracker.config import Config
 from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.models import Account, Capture, Evidence, Exhibit
-from tracker.services import activity
+from tracker.services import activity, states
 from tracker.vocabulary import N_, CaptureState, State
 
 ATTEMPTS = 3
@@ -59,10 +59,11 @@ def queue(
     """
     check_possible(session, evidence, author=author, settings=settings)
     check(url)
+    # Two people may ask at once, and the addresses of restricted evidence cannot be compared by the database.
+    states.hold(session, evidence, account=author)
+    _check_allowed(session, evidence, author)
     if url not in [link.url for link in evidence.links]:
         raise Invalid(N_("This address is not a link of the evidence any more. Open the evidence again."))
-    # Two people may ask at once, and the addresses of restricted evidence cannot be compared by the database.
-    session.execute(select(Evidence.id).where(Evidence.id == evidence.id).with_for_update())
     if any(capture.url == url and capture.state in _OPEN for capture in _all(session, evidence)):
         raise Conflict(N_("This page waits to be captured already."))
     capture = Capture(
@@ -81,7 +82,8 @@ def queue(
 def again(session: Session, capture: Capture, *, author: Account, settings: Config, now: dt.datetime) -> None:
     """Try a failed one once more from the beginning, after another random delay."""
     check_possible(session, capture.evidence, author=author, settings=settings)
-    session.execute(select(Evidence.id).where(Evidence.id == capture.evidence_id).with_for_update())
+    states.hold(session, capture.evidence, account=author)
+    _check_allowed(session, capture.evidence, author)
     others = [one for one in _all(session, capture.evidence) if one.id != capture.id]
     if any(one.url == capture.url and one.state in _OPEN for one in others):
         raise Conflict(N_("This page waits to be captured already."))

@@ -43,6 +43,7 @@ def record(
     _check(session, fields, now)
     ledger.lock(session)  # So that nobody publishes on what was agreed before.
     session.refresh(evidence)
+    _check_may(author, evidence)
     assert fields.scope is not None
     assert fields.given_on is not None
     line = Consent(
@@ -77,6 +78,7 @@ def withdraw(session: Session, consent: Consent, *, account: Account, on: dt.dat
         raise Invalid(N_("This date lies in the future. Check the year."), "withdrawn_on")
     ledger.lock(session)
     session.refresh(evidence)
+    _check_may(account, evidence)
     session.refresh(evidence, ["consents", "sources"])
     same_person = next((lines for lines in rule.people(evidence) if consent in lines), [consent])
     before = [line.id for line in same_person if line.order < consent.order and line.withdrawn_on is None]

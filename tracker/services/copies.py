@@ -8,14 +8,16 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from tracker import permissions
+from tracker import consent, permissions
 from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.models import Account, Exhibit, LedgerEntry, PublicCopy
-from tracker.services import activity, evidence, exhibits, ledger
-from tracker.vocabulary import N_, CopyMethod, CustodyAction, EntryKind, FileKind, State
+from tracker.services import activity, evidence, exhibits, ledger, states
+from tracker.services import harm as harm_check
+from tracker.services.harm import Harm
+from tracker.vocabulary import N_, CopyMethod, CustodyAction, EntryKind, FileKind, State, Visibility
 
 if TYPE_CHECKING:
     from tracker.storage import Incoming, Store
@@ -34,6 +36,7 @@ def prepare(
     now: dt.datetime,
 ) -> PublicCopy:
     """Make a file that the store keeps already a public copy, which waits for its release. `description` tells what it shows; it is public."""
+    states.hold(session, exhibit.evidence, account=account)
     exhibits.check_allowed(exhibit.evidence, account=account)
     if not description:
         raise Invalid(
@@ -68,23 +71,38 @@ def prepare(
 
 def discard(session: Session, copy: PublicCopy, *, account: Account, now: dt.datetime) -> None:
     """Throw away a copy that was never released. Its line in the custody log stays."""
+    states.hold(session, copy.exhibit.evidence, account=account)
     exhibits.check_allowed(copy.exhibit.evidence, account=account)
-    if copy.released_at is not None:
+    # Only while nobody has released it, whatever stood on the page.
+    gone = session.execute(
+        delete(PublicCopy)
+        .where(PublicCopy.id == copy.id, PublicCopy.released_at.is_(None))
+        .execution_options(synchronize_session=False)
+    )
+    if gone.rowcount != 1:  # type: ignore[attr-defined]
         raise Conflict(N_("This copy was released. It can be withdrawn, with a reason."))
     activity.record(
         session, account, "public-copy-discarded", evidence.subject(copy.exhibit.evidence), now=now
     )
     exhibits.touch(session, copy.exhibit.evidence)
-    session.delete(copy)
+    session.expire(copy.exhibit, ["copies"])
+    session.expunge(copy)
     session.flush()
 
 
 def release(
-    session: Session, copy: PublicCopy, *, reviewer: Account, seen: str, now: dt.datetime
+    session: Session,
+    copy: PublicCopy,
+    *,
+    reviewer: Account,
+    seen: str,
+    harm: Harm | None = None,
+    now: dt.datetime,
 ) -> LedgerEntry | None:
     """Release a copy made after its evidence was accepted. Public evidence gets its ledger entry at once.
 
-    `seen` is the hash of the bytes that the reviewer looked at.
+    `seen` is the hash of the bytes that the reviewer looked at. Public evidence needs the answers about `harm`, as
+    when it was accepted: Invalid names each that is missing.
     """
     if not permissions.is_reviewer(reviewer):
         raise NotAllowed(N_("Only reviewers release public copies."))
@@ -97,6 +115,12 @@ def release(
     if copy.sha256 != seen:
         raise Conflict(N_("Somebody has decided this meanwhile. Look at it again."))
     exhibits.release(session, copy, reviewer=reviewer, now=now)
+    if piece.visibility is Visibility.PUBLIC:
+        found = harm_check.check(session, piece, harm)
+        if harm is not None:
+            harm_check.record(session, piece, harm, found, checked_by=reviewer, now=now)
+        session.expire(piece, ["consents", "sources"])
+        consent.check_publishable(piece, on=now.date())
     if piece.ledger_seq is None:
         return None
     return evidence.record_exhibits(session, piece, EntryKind.EXHIBIT_PUBLISHED, now=now)

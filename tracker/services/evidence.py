@@ -140,8 +140,7 @@ def accept(
     activity.record(session, reviewer, "evidence-accepted", subject(evidence), now=now)
     if evidence.visibility is not Visibility.PUBLIC:
         # That we held it on this day can be proven later, without telling it now.
-        held = facts(evidence) | content(evidence)
-        private_roots.commit(session, subject(evidence), held, now=now)
+        private_roots.commit(session, subject(evidence), sealed_content(evidence), now=now)
         return None
     found = harm_check.check(session, evidence, harm)
     if harm is not None:
@@ -296,6 +295,11 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         ),
         **exhibits.facts(evidence),
     }
+
+
+def sealed_content(evidence: Evidence) -> bytes:
+    """What the sealed root of the day commits to: the same words that publishing would put into the ledger."""
+    return ledger.canonical(facts(evidence) | content(evidence)).encode()
 
 
 def content(evidence: Evidence) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tracker import permissions, verifier
-from tracker.errors import Conflict, Invalid, NotAllowed, StorageFailed
+from tracker.errors import Conflict, Invalid, NotAllowed, NotFound, StorageFailed
 from tracker.models import Account, Blob, CustodyLine, Evidence, Exhibit, PublicCopy
-from tracker.services import activity, private_roots
-from tracker.vocabulary import N_, CustodyAction
+from tracker.services import activity, private_roots, states
+from tracker.vocabulary import N_, CustodyAction, State
 
 if TYPE_CHECKING:
     from tracker.examiner.traces import Examined
@@ -77,8 +77,11 @@ def attach(
 
     A reviewer who had the evidence open before must look again, because it has another version now.
     """
+    states.hold(session, evidence, account=account)
     if account is not None:
         check_allowed(evidence, account=account)
+    elif evidence.state in (State.WITHDRAWN, State.ERASED):
+        raise Conflict(N_("The evidence was withdrawn or erased meanwhile."))
     record_blob(session, incoming, store=store, now=now)
     exhibit = Exhibit(
         evidence=evidence,
@@ -138,6 +141,20 @@ def log(
             note=note,
         )
     )
+
+
+def log_look(
+    session: Session, exhibit: Exhibit, action: CustodyAction, *, account: Account, now: dt.datetime
+) -> None:
+    """Write that somebody looked at the original or took it along. Raises NotFound if it was erased meanwhile."""
+    # Held until the commit: an erasure then comes after, and takes the hash out of the log again.
+    held = select(Exhibit.sha256).where(Exhibit.id == exhibit.id).with_for_update(key_share=True)
+    sha256 = session.scalar(held)
+    if sha256 is None:
+        raise NotFound(
+            N_("There is no such page. It may have been withdrawn, or the address has a mistake in it.")
+        )
+    log(session, exhibit, action, account=account, sha256=sha256, now=now)
 
 
 def note_damage(session: Session, copy_id: int, *, now: dt.datetime) -> None:

@@ -141,6 +141,8 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
         .join(Evidence, Evidence.id == Exhibit.evidence_id)
         .where(Exhibit.sha256 == sha256)
         .order_by(Exhibit.id)
+        # What is erased meanwhile gets no line with its hash.
+        .with_for_update(of=Exhibit, key_share=True)
     ).all()
     copies = session.execute(
         select(
@@ -154,6 +156,7 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
         .join(Evidence, Evidence.id == Exhibit.evidence_id)
         .where(PublicCopy.sha256 == sha256)
         .order_by(PublicCopy.id)
+        .with_for_update(of=[PublicCopy, Exhibit], key_share=True)
     ).all()
     for table, rows in ((Exhibit, exhibits), (PublicCopy, copies)):
         # In SQL and not through the rows: nothing of theirs is to be opened or sealed for this.

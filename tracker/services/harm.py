@@ -135,6 +135,14 @@ def fingerprint(found: list[Warning]) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
+def grouped(found: list[Warning]) -> dict[tuple[str, str], list[str]]:
+    """The excerpts by kind and place, for reading: a file can tell twenty things, and is one thing to look at."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for warning in found:
+        groups.setdefault((warning.kind, warning.where), []).append(warning.excerpt)
+    return groups
+
+
 def warnings(session: Session, evidence: Evidence, *, keys: Keyring | None) -> list[Warning]:
     """Everything that the program can point at in what would be public, each once."""
     # Imported late, because it knows evidence, and accepting evidence knows the harm check.

@@ -56,15 +56,22 @@ def record(
 ) -> list[FieldChange]:
     """Write one line for each field that is another than in `before`, a snapshot taken before the edit.
 
-    The history of a detail that only the named readers see, or saw, is theirs alone.
+    What only the named readers see, or saw, a detail or the whole piece, is theirs alone for good: also what stood
+    there before it was restricted, because that is mostly why it was.
     """
     after = snapshot(evidence)
+    closed = _RESTRICTED in (before["visibility"], after["visibility"])
+    if closed and before["visibility"] != _RESTRICTED:
+        _close(session, evidence)
     changes = []
     for field in dict.fromkeys(itertools.chain(after, before)):
         was, now_is = before.get(field, ""), after.get(field, "")
         if was == now_is:
             continue
         shown = f"{field.removesuffix('-visibility')}-visibility"
+        hidden = field.startswith("detail-") and _RESTRICTED in (before.get(shown), after.get(shown))
+        if field == shown and now_is == _RESTRICTED:
+            _close(session, evidence, field.removesuffix("-visibility"))
         changes.append(
             FieldChange(
                 key=new_key(),
@@ -73,8 +80,7 @@ def record(
                 field=field,
                 was=was,
                 now=now_is,
-                restricted=field.startswith("detail-")
-                and _RESTRICTED in (before.get(shown), after.get(shown)),
+                restricted=closed or hidden,
                 account_id=account.id,
                 changed_at=now,
             )
@@ -95,6 +101,15 @@ def reseal(session: Session, evidence: Evidence) -> None:
     given = select(Activity).where(Activity.subject == f"evidence/{evidence.key}")
     write_again(session.scalars(given))
     session.flush()
+
+
+def _close(session: Session, evidence: Evidence, field: str | None = None) -> None:
+    """Keep the earlier lines, of one detail or of the whole piece, for the named readers."""
+    lines = select(FieldChange).where(FieldChange.evidence_id == evidence.id)
+    if field is not None:
+        lines = lines.where(FieldChange.field == field)
+    for line in session.scalars(lines):  # Through the rows, because from here on they are sealed.
+        line.restricted = True
 
 
 def _value(word: Word | None) -> str:

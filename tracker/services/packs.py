@@ -39,6 +39,7 @@ from tracker.queries import board, changes
 from tracker.queries import evidence as public
 from tracker.queries import recommendation as recommendations
 from tracker.queries.changes import About
+from tracker.queries.exhibits import told_copies
 from tracker.services import activity, exhibits, ledger
 from tracker.vocabulary import N_, ConsentScope, CustodyAction, State
 
@@ -150,7 +151,8 @@ class Mark:
     seq: int  # The newest entry about the report.
     checkpoint: int
     stamp: int
-    evidence: tuple[tuple[int | None, int, int | None], ...]
+    # Without their versions, which tell that the team works on them.
+    evidence: tuple[tuple[int | None, int | None], ...]
     copies: tuple[tuple[str, str, str, str], ...]
 
 
@@ -161,7 +163,7 @@ def mark(session: Session, wanted: Wanted) -> Mark:
     stamp = _stamp(session, checkpoint) if checkpoint else None
     in_it = permissions.visible_evidence(None), _in_scope(report, recommendation)
     shown = session.execute(
-        select(Evidence.number, Evidence.version, Evidence.ledger_seq).where(*in_it).order_by(Evidence.number)
+        select(Evidence.number, Evidence.ledger_seq).where(*in_it).order_by(Evidence.number)
     )
     copies = session.execute(
         select(PublicCopy.key, PublicCopy.sha256, PublicCopy.damaged_at, PublicCopy.checked_at)
@@ -175,7 +177,7 @@ def mark(session: Session, wanted: Wanted) -> Mark:
         seq=changes.last_seq(session, About(report)),
         checkpoint=checkpoint.size if checkpoint else 0,
         stamp=stamp.id if stamp else 0,
-        evidence=tuple((number, version, seq) for number, version, seq in shown),
+        evidence=tuple((number, seq) for number, seq in shown),
         copies=tuple(
             (key, str(sha256), str(damaged), str(checked)) for key, sha256, damaged, checked in copies
         ),
@@ -299,13 +301,15 @@ def _pieces(
             )
         )
     )
-    return [_piece(row, wanted, row.id in shown_to_all) for row in found]
+    told = told_copies(session, [row for row in found if row.id in shown_to_all])
+    return [_piece(row, wanted, row.id in shown_to_all, told) for row in found]
 
 
-def _piece(evidence: Evidence, wanted: Wanted, is_public: bool) -> Piece:
+def _piece(evidence: Evidence, wanted: Wanted, is_public: bool, told: set[tuple[str, str | None]]) -> Piece:
     name = str(evidence.number) if is_public else evidence.key
     copies = []
-    for place, copy in enumerate(exhibits.released(evidence) if is_public else [], 1):
+    released = [copy for copy in exhibits.released(evidence) if (copy.key, copy.sha256) in told]
+    for place, copy in enumerate(released if is_public else [], 1):
         path = f"exhibits/{name}/{place}.{copy.kind.endings[0]}"
         copies.append((copy, File(path, str(copy.sha256), copy.size, copy.key)))
     if wanted.viewer is None:

@@ -148,7 +148,11 @@ class Parts:
         different = _differences(_evidence_is(row), wanted)
         if row.state is not State.ACCEPTED:
             if different:
-                gone = "erased; what the file says of it" if row.state is State.ERASED else "withdrawn; its change in the file"
+                gone = (
+                    "erased; what the file says of it"
+                    if row.state is State.ERASED
+                    else "withdrawn; its change in the file"
+                )
                 self.notes.append(f"evidence {table.id} was {gone} was left out.")
             return
         if different:

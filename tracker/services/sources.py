@@ -107,6 +107,7 @@ def link(session: Session, evidence: Evidence, source: Source, *, account: Accou
         raise Invalid(N_("%(name)s was erased."), "pseudonym", name=source.pseudonym)
     ledger.lock(session)  # So that nobody publishes it meanwhile.
     session.refresh(evidence)
+    _check_may_link(account, evidence)
     session.refresh(evidence, ["consents", "sources"])
     if source in evidence.sources:
         raise Invalid(N_("%(name)s is linked already."), "pseudonym", name=source.pseudonym)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import true, update
+from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
 
-from tracker.errors import Conflict, Stale
-from tracker.models import Evidence, Finding, Reply
+from tracker import permissions
+from tracker.errors import Conflict, NotFound, Stale
+from tracker.models import Account, Evidence, Finding, Reply
 from tracker.vocabulary import N_, TRANSITIONS, State
 
 Row = Evidence | Finding | Reply
@@ -41,6 +42,21 @@ def move(session: Session, row: Row, to: State, *, seen: int | None = None, **va
     for name, value in written.items():
         setattr(row, name, value)
     session.flush()
+
+
+def hold(session: Session, evidence: Evidence, *, account: Account | None) -> None:
+    """Read it anew, and let nobody decide about it until this transaction ends.
+
+    Whoever hangs something on evidence does this first: it may have been erased, withdrawn or restricted since it was
+    read. Raises NotFound if it is gone, or `account` may not see it any more. None: the program itself.
+    """
+    session.flush()
+    visible = true() if account is None else permissions.visible_evidence(account)
+    held = select(Evidence).where(Evidence.id == evidence.id, visible).with_for_update(key_share=True)
+    if session.scalars(held.execution_options(populate_existing=True)).one_or_none() is None:
+        raise NotFound(
+            N_("There is no such page. It may have been withdrawn, or the address has a mistake in it.")
+        )
 
 
 def claim_version(session: Session, row: Row, version: int) -> None:

@@ -61,7 +61,9 @@ def edit(key: str) -> Page:
         # Sent for review, or decided, while the author had it open: what was typed is shown and not lost.
         form.validate()
         form.form_errors.append(
-            gettext("It was sent for review since you opened it, so nothing can be saved. Copy what you need.")
+            gettext(
+                "It was sent for review since you opened it, so nothing can be saved. Copy what you need."
+            )
         )
         return _form_page(form, report, evidence, stale=evidence, status=409)
     if request.method == "POST" and form.validate():
@@ -182,9 +184,7 @@ def _colleagues() -> list[Account]:
 def _unread(evidence: Evidence) -> list[Detail]:
     """The details that the person who is signed in may not read, and so is not asked about."""
     viewer = access.viewer()
-    return [
-        one.detail for one in evidence.details if not permissions.can_read_detail(viewer, evidence, one)
-    ]
+    return [one.detail for one in evidence.details if not permissions.can_read_detail(viewer, evidence, one)]
 
 
 def _report(evidence: Evidence) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +19,23 @@ from tracker.config import Config
 from tracker.errors import Invalid, StorageFailed, StorageMissing, TooLarge
 from tracker.examiner.traces import TRACES
 from tracker.forms.base import BaseForm
-from tracker.forms.exhibit import CleanedCopyForm, CopyForm, UploadForm
+from tracker.forms.exhibit import CleanedCopyForm, CopyForm, ReleaseForm, UploadForm
 from tracker.forms.finding import WithdrawalForm
 from tracker.models import Evidence, Exhibit, PublicCopy
 from tracker.queries import exhibits as query
 from tracker.queries import queue
-from tracker.services import copies
+from tracker.services import copies, harm
 from tracker.services import exhibits as service
 from tracker.views import access, attempts
-from tracker.vocabulary import IMAGES, N_, CopyMethod, CustodyAction, FileKind
+from tracker.vocabulary import IMAGES, N_, CopyMethod, CustodyAction, FileKind, Visibility
 
 blueprint = Blueprint("exhibits", __name__, url_prefix="/workspace")
 Page = str | Answer | tuple[str, int]
 _PREVIEWED = (*IMAGES, FileKind.PDF)
+# A file larger than this is read whole once in so many seconds, however often the public asks for it: asking costs
+# nothing, and reading it from a bucket costs a download.
+_LARGE, _WHOLE_FOR = 8 * uploads.MB, 60
+_found_whole: dict[str, float] = {}
 
 
 @blueprint.route("/evidence/<key>/exhibits/new", methods=["GET", "POST"])
@@ -74,7 +79,8 @@ def progress(key: str, upload: str) -> Page:
     """How much of an upload has arrived. It asks again by itself every two seconds."""
     evidence = _evidence(key)
     config = _config()
-    found = sorted(config.incoming_path.glob(f"{upload}*")) if upload.isalnum() else []
+    # By its whole name, which nobody can guess: a beginning would tell of what others upload.
+    found = sorted(config.incoming_path.glob(f"{upload}*")) if uploads.NAME.fullmatch(upload) else []
     received, expected = None, None
     if found and found[0].name[16:].isdigit():
         try:
@@ -181,16 +187,40 @@ def copy_file(key: str) -> Answer:
     return _copy_response(found)
 
 
-@blueprint.post("/copies/<key>/release")
+@blueprint.route("/copies/<key>/release", methods=["GET", "POST"])
 @access.reviewers
 def release(key: str) -> Page:
+    """Release a copy that was made after its evidence was accepted, after the questions about harm."""
     found = query.copy_by_key(db.session(), key, access.viewer()) or abort(404)
-    copies.release(
-        db.session(), found, reviewer=access.viewer(), seen=request.form.get("seen", ""), now=clock.now()
+    form, keys = ReleaseForm(request.form or None), current_app.extensions["keyring"]
+
+    def act() -> str:
+        copies.release(
+            db.session(),
+            found,
+            reviewer=access.viewer(),
+            seen=form.seen.data,
+            harm=form.harm(keys),
+            now=clock.now(),
+        )
+        return str(gettext("Released."))
+
+    if request.method == "POST" and form.validate() and (notice := attempts.commit(form, act)):
+        current_app.extensions["notify"](notice)
+        return redirect(url_for("exhibits.show", key=found.exhibit.key), 303)
+    found = query.copy_by_key(db.session(), key, access.viewer()) or abort(404)
+    evidence = found.exhibit.evidence
+    public = evidence.visibility is Visibility.PUBLIC
+    page = render_template(
+        "exhibits/release.html",
+        copy=found,
+        form=form,
+        harm=harm,
+        public=public,
+        warnings=harm.warnings(db.session(), evidence, keys=keys) if public else [],
+        images=IMAGES,
     )
-    db.session().commit()
-    current_app.extensions["notify"](gettext("Released."))
-    return redirect(url_for("exhibits.show", key=found.exhibit.key), 303)
+    return page if request.method == "GET" else (page, 422)
 
 
 @blueprint.post("/copies/<key>/withdrawal")
@@ -278,10 +308,17 @@ def _damaged(copy: PublicCopy) -> bool:
     """Whether its bytes are still those that were released; noted where they are not."""
     if copy.damaged_at is not None:
         return True
+    moment, sha256 = time.monotonic(), copy.sha256 or ""
+    if moment - _found_whole.get(sha256, -_WHOLE_FOR) < _WHOLE_FOR:
+        return False
     try:
-        whole = _store().check(copy.sha256 or "") == copy.sha256
+        whole = _store().check(sha256) == sha256
     except StorageMissing:
         whole = False
+    if whole and copy.size > _LARGE:
+        for old in [name for name, at in _found_whole.copy().items() if moment - at >= _WHOLE_FOR]:
+            _found_whole.pop(old, None)
+        _found_whole[sha256] = moment
     if not whole:
         with db.writing() as session:
             service.note_damage(session, copy.id, now=clock.now())
@@ -378,7 +415,7 @@ def _check_quota(size: int) -> None:
 def _log(exhibit: Exhibit, action: CustodyAction) -> None:
     """Committed before a byte leaves, also from a page that otherwise only reads."""
     with db.writing() as session:
-        service.log(session, exhibit, action, account=access.viewer(), now=clock.now())
+        service.log_look(session, exhibit, action, account=access.viewer(), now=clock.now())
 
 
 def _typed() -> CombinedMultiDict[str, Any]:

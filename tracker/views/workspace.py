@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask_babel import ngettext
@@ -37,6 +38,7 @@ def page() -> str:
         notes_returned=teamwork.notes_returned(session, viewer),
         captures=teamwork.failed_captures(session, viewer, since=stale_before),
         damaged=teamwork.damaged_exhibits(session, viewer),
+        second=_second(),
         shaken=queue.shaken(session),
         due=queue.reviews_due(session, months=config.review_months, today=now.date()),
     )
@@ -50,6 +52,7 @@ def review() -> str:
         "workspace/review.html",
         now=clock.now(),
         rows=queue.to_review(session, access.viewer()),
+        second=_second(),
         imported=len(queue.imported(session, access.viewer(), limit=bulk.MOST)),
     )
 
@@ -80,6 +83,16 @@ def bulk_review() -> Page:
         session.rollback()
         return _bulk_page(form, 409, refused=error.keys)
     return _bulk_page(form, 422)
+
+
+def _second() -> dict[str, Sequence[Any]]:
+    """What else needs a second person: copies to release, and erasures to confirm."""
+    session, viewer = db.session(), access.viewer()
+    return {
+        "copies": teamwork.copies_to_release(session, viewer),
+        "erasures": teamwork.erasures_to_confirm(session, viewer),
+        "sources": teamwork.sources_to_erase(session, viewer),
+    }
 
 
 def _bulk_page(form: BulkForm, status: int, refused: Sequence[str] = ()) -> Page:
