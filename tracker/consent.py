@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from tracker.errors import Invalid
-from tracker.models import Consent, Evidence
+from tracker.models import Consent, Evidence, Source
 from tracker.vocabulary import N_, PUBLISHING, SourceType
 
 
@@ -45,6 +45,12 @@ def standing(lines: Sequence[Consent]) -> Consent | None:
 def allows_publishing(evidence: Evidence, *, on: dt.date) -> bool:
     """Whether everybody who must agree lets it be public on this day."""
     return all(_agrees(standing(lines), on) for lines in people(evidence))
+
+
+def agrees_or_never_spoke(evidence: Evidence, source: Source, *, on: dt.date) -> bool:
+    """Whether a source lets this be public on this day, or no line of theirs says anything about it."""
+    lines = [line for line in evidence.consents if line.source_id == source.id]
+    return not lines or _agrees(standing(lines), on)
 
 
 def may_be_public(evidence: Evidence, *, on: dt.date) -> bool:

@@ -12,6 +12,7 @@ the disk; `order` looks at the list of calls for that.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -77,14 +78,14 @@ def cases(calls: list[Call]) -> Iterator[tuple[Call, str]]:
 
 
 def some(calls: list[Call], start: str) -> list[tuple[Call, str]]:
-    """Few enough for a test: where order matters most in an upload to an empty place, and every 61st of all others."""
+    """Few enough for a test: where order matters most in an upload to an empty place, and every 97th of all others."""
     found: list[tuple[Call, str]] = []
     others: list[tuple[Call, str]] = []
     for call, fault in cases(calls):
         answered = call.name == "write" and "acknowledged" in call.line
         matters = call.name in ("fsync", "rename", "renameat") or answered or "COMMIT" in call.line
         (found if start == "new" and matters and fault != "ENOSPC" else others).append((call, fault))
-    return found + others[::61]
+    return found + others[::97]
 
 
 def one(made: Keeper, place: Place, start: str, call: Call, fault: str) -> tuple[Run, list[str]]:
@@ -99,6 +100,8 @@ def one(made: Keeper, place: Place, start: str, call: Call, fault: str) -> tuple
 
 
 def main(database: str = "sqlite") -> None:
+    if shutil.which("strace") is None:
+        sys.exit("strace is not installed")
     table: dict[str, Counter[str]] = {}
     wrong: list[str] = []
     with fresh(database) as config, placed(config) as place, keeping(config) as made:

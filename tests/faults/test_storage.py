@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -182,23 +183,13 @@ def test_processes_that_keep_the_same_file_at_once_keep_one_blob(
 def test_two_people_may_attach_the_first_files_to_a_piece_at_once(place: Place) -> None:
     """Its key is made with the first sealed text, and both of them come with the first one."""
     place.begin("new")
-    second, errors = b"another file" * 1000, list[BaseException]()
-
-    def upload() -> None:
-        try:
-            keeper.upload(place.engine, place.config, second)
-        except BaseException as error:
-            errors.append(error)
-
     incoming = keeper.receive(place.config, keeper.CONTENT)
-    other = threading.Thread(target=upload)
-    with db.new_session(place.engine) as session:
+    with ThreadPoolExecutor() as pool, db.new_session(place.engine) as session:
         keeper.attach(session, place.config, incoming)
-        other.start()
-        other.join(1)  # On PostgreSQL it comes as far as the key.
+        other = pool.submit(keeper.upload, place.engine, place.config, b"another file" * 1000)
+        wait([other], 1)  # On PostgreSQL it comes as far as the key.
         session.commit()
-    other.join()
-    assert errors == []
+        other.result()
     assert len(place.exhibits()) == 2
     assert place.fsck() == []
 

@@ -13,6 +13,7 @@ import pytest
 import time_machine
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
+from werkzeug.http import parse_options_header
 
 from tests import files as samples
 from tests.exhibited import Exhibited
@@ -22,10 +23,11 @@ from tests.published import NO_HARM, Record
 from tracker import media
 from tracker.config import Config
 from tracker.errors import Invalid, NotFound, TooMany
-from tracker.models import Account, CustodyLine, Exhibit, HarmCheck, PublicCopy
-from tracker.services import audit, consents, copies, erasure, exhibits, harm
+from tracker.models import Account, CustodyLine, EvidenceReader, Exhibit, HarmCheck, PublicCopy
+from tracker.services import audit, comments, consents, copies, erasure, exhibits, harm
+from tracker.services import evidence as pieces
 from tracker.services.harm import Harm
-from tracker.vocabulary import ConsentScope, CustodyAction, FileKind, Role, Visibility
+from tracker.vocabulary import ConsentScope, CustodyAction, FileKind, Role, State, Visibility
 
 As = Callable[[Account], Client]
 PACK = "/reports/lower-valley/88-a/pack.zip"
@@ -190,6 +192,93 @@ def test_whoever_looked_while_it_was_erased_leaves_no_hash_behind(
         exhibits.log_look(session, seen, CustodyAction.DOWNLOADED, account=record.mona, now=record.tick())
     session.rollback()
     assert sha256 not in set(session.scalars(select(CustodyLine.sha256)))
+
+
+# One person alone.
+
+
+def test_an_author_does_not_destroy_what_a_colleague_attached(
+    record: Record, held: Exhibited, as_somebody: As, make: Factory, session: Session
+) -> None:
+    """A returned piece is its author's to discard, and would take the file, its custody log and consents with it."""
+    piece = record.submitted(record.first)
+    held.attach(piece, b"of a colleague", account=make.account(Role.MONITOR))
+    pieces.send_back(session, piece, reviewer=record.rafa, reason="Say more.", now=record.tick())
+    session.commit()
+    mona = as_somebody(record.mona)
+    form = next(
+        form for form in mona.get(f"/workspace/evidence/{piece.key}").forms if "discard" in form["action"]
+    )
+    mona.post(form["action"], dict(form["fields"]), 409)
+    session.rollback()
+    assert session.scalars(select(CustodyLine)).one().action is CustodyAction.UPLOADED
+
+
+def test_the_bytes_of_what_is_discarded_go_at_once(
+    record: Record, held: Exhibited, as_somebody: As, session: Session
+) -> None:
+    """They would lie there for a week, and count for nobody: one person could fill the disk past any limit."""
+    piece = record.submitted(record.first, state=State.DRAFT)
+    exhibit = held.attach(piece, samples.jpeg())
+    made = held.copy(exhibit, b"\xff\xd8\xff a copy")
+    shared = held.attach(record.submitted(record.second), b"the same file")
+    held.attach(piece, b"the same file")
+    mona = as_somebody(record.mona)
+    page = mona.get(f"/workspace/exhibits/{exhibit.key}")
+    token = dict(page.forms[-1]["fields"])["form_token"]
+    mona.post(f"/workspace/copies/{made.key}/discard", {"form_token": token})
+    assert not held.path_of(made.sha256).exists()
+    form = next(
+        form for form in mona.get(f"/workspace/evidence/{piece.key}").forms if "discard" in form["action"]
+    )
+    mona.post(form["action"], dict(form["fields"]))
+    assert not held.path_of(exhibit.sha256).exists()
+    assert held.path_of(shared.sha256).exists()
+
+
+# A colleague who was not named.
+
+
+def test_what_was_said_while_a_piece_was_restricted_stays_among_those_who_were_named(
+    record: Record, as_somebody: As, session: Session, make: Factory
+) -> None:
+    piece = record.submitted(record.first, visibility=Visibility.RESTRICTED)
+    session.add(EvidenceReader(evidence_id=piece.id, account_id=record.rafa.id))
+    session.commit()
+    session.refresh(piece)
+    comments.add(session, piece, "SECRET is her name.", author=record.rafa, now=record.tick())
+    pieces.send_back(session, piece, reviewer=record.rafa, reason="Take SECRET out.", now=record.tick())
+    fields = pieces.Fields(
+        title="Open words", summary="Open words.", visibility=Visibility.TEAM, occurred_on=piece.occurred_on,
+        publisher="The court", source_type=piece.source_type, reliability=piece.reliability,
+        credibility=piece.credibility,
+        bearings=[pieces.Bears(record.first.id, None, piece.bearings[0].direction)],
+    )  # fmt: skip
+    pieces.edit(session, piece, fields, author=record.mona, version=piece.version, now=record.tick())
+    pieces.submit(session, piece, author=record.mona, now=record.tick())
+    comments.add(session, piece, "Better now.", author=record.rafa, now=record.tick())
+    session.commit()
+    colleague = as_somebody(make.account(Role.MONITOR))
+    for address in ("", "/history"):
+        shown = colleague.get(f"/workspace/evidence/{piece.key}{address}").text
+        assert "SECRET" not in shown
+    assert "Better now." in colleague.get(f"/workspace/evidence/{piece.key}").text
+    assert "SECRET" in as_somebody(record.mona).get(f"/workspace/evidence/{piece.key}").text
+
+
+# Headers.
+
+
+@pytest.mark.parametrize("name", ["گۇۋاھ 🎈.jpg", "证据.jpg", "Zeugnis über.jpg", "a\";b'c.jpg"])
+def test_a_file_of_any_name_is_downloaded_under_its_name(
+    record: Record, held: Exhibited, as_somebody: As, name: str
+) -> None:
+    """A header that no server can send would lose the original to everybody."""
+    exhibit = held.attach(record.submitted(record.first), samples.jpeg(), name=name)
+    response = as_somebody(record.mona).http.get(f"/workspace/exhibits/{exhibit.key}/original")
+    assert response.headers["Content-Disposition"].isascii()
+    kind, options = parse_options_header(response.headers["Content-Disposition"])
+    assert (kind, options["filename"]) == ("attachment", name)
 
 
 # Much work for little.

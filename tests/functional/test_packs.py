@@ -728,7 +728,7 @@ def test_the_command_writes_the_same_pack(held: Exhibited, run: Any, tmp_path: P
     )
     assert members(path.read_bytes()) == members(fetch(client))
     assert run("ledger", "verify", str(path)).stdout == "The pack is whole.\n"
-    assert "There is no such page" in run("pack", str(path), "--report", "none", code=1).stderr
+    assert "No report is called none" in run("pack", str(path), "--report", "none", code=1).stderr
     assert (
         "cannot be written"
         in run("pack", str(tmp_path / "no" / "x"), "--report", "lower-valley", code=1).stderr

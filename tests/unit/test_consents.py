@@ -215,6 +215,27 @@ def test_each_of_several_people_must_agree(record: People) -> None:
     assert piece.state is State.WITHDRAWN
 
 
+@pytest.mark.parametrize("how", ["refused", "taken back"])
+def test_a_source_who_said_no_is_not_unlinked_so_that_another_ones_yes_is_enough(
+    record: People, how: str
+) -> None:
+    piece, one, two = record.testimony(), record.source(), record.source()
+    record.link(piece, one)
+    record.link(piece, two)
+    record.agree(piece, source_id=one.id)
+    if how == "refused":
+        record.agree(piece, ConsentScope.INTERNAL, source_id=two.id)
+    else:
+        record.take_back(record.agree(piece, source_id=two.id))
+    with pytest.raises(Conflict, match="stays linked"):
+        sources.unlink(record.session, piece, two, account=record.mona, now=record.now)
+    record.session.rollback()
+    refused(record, piece)
+    sources.unlink(record.session, piece, one, account=record.mona, now=record.now)
+    record.session.commit()
+    assert piece.sources == [two]
+
+
 def test_a_consent_without_pseudonym_speaks_for_the_only_source(record: People) -> None:
     piece, one = record.testimony(), record.source()
     record.agree(piece)

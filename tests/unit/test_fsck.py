@@ -269,6 +269,21 @@ def test_withdrawing_a_copy_is_no_finding(
     assert check() == []
 
 
+@pytest.mark.parametrize("action", ["uploaded", "copied", "released", "withdrawn"])
+def test_a_line_that_was_taken_from_a_custody_log_is_named(
+    files: Exhibited, record: Record, check: Check, session: Session, action: str
+) -> None:
+    """Lines cannot be edited, but who can write to the database can delete them."""
+    _, exhibit, copy = files.published(b"original", b"copy")
+    files.copy(exhibit, b"another copy")
+    copies.withdraw(session, copy, reviewer=record.rafa, reason="A face can be seen.", now=record.tick())
+    assert check() == []
+    session.execute(text("DELETE FROM custody_line WHERE action = :action"), {"action": action})
+    found = check()
+    assert found
+    assert all(f"exhibit {exhibit.key}" in one and "custody log" in one for one in found)
+
+
 def test_an_erased_exhibit_with_bytes_is_named(
     files: Exhibited, record: Record, check: Check, session: Session
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
@@ -140,3 +143,32 @@ def test_reasons_given_about_restricted_evidence_are_sealed_too(
 def test_links_of_open_evidence_stay_as_they_are(session: Session, make: Factory) -> None:
     make.evidence(make.report().recommendations[0])
     assert session.scalars(select(EvidenceLink.sealed)).all() == [None]
+
+
+def test_two_people_who_write_the_first_sealed_text_at_once_use_one_key(
+    engine: Engine, session: Session, make: Factory
+) -> None:
+    piece = make.evidence(make.report().recommendations[0])
+    both = Barrier(2)
+
+    def write(detail: Detail) -> None:
+        with db.new_session(engine) as own:
+            mine = own.get_one(Evidence, piece.id)
+            assert mine.record_key is None
+            if engine.dialect.name == "sqlite":
+                own.rollback()  # There is one writer; the other one waits from its beginning on.
+            both.wait()
+            own.add(
+                EvidenceDetail(
+                    evidence=mine, detail=detail, visibility=Visibility.TEAM, value=f"SECRET {detail.value}"
+                )
+            )
+            own.commit()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (Detail.EXACT_PLACE, Detail.NAMES)))
+
+    session.rollback()
+    session.expire_all()
+    assert {detail.value for detail in piece.details} == {"SECRET exact-place", "SECRET names"}
+    assert len(session.scalars(select(RecordKey)).all()) == 1

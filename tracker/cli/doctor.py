@@ -18,6 +18,8 @@ from tracker.config import Config
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from tracker.keyring import Keyring
+
 
 @click.command()
 def doctor() -> None:
@@ -101,7 +103,7 @@ def _database(settings: Config) -> Iterator[str]:
     from tracker.models import Account, Heartbeat
     from tracker.vocabulary import Role
 
-    engine = db.make_engine(settings.sqlalchemy_url)
+    engine = db.make_engine(settings.sqlalchemy_url, _keys(settings))
     try:
         current, head = db.revisions(engine)
         if current != head:
@@ -133,18 +135,27 @@ def _database(settings: Config) -> Iterator[str]:
         engine.dispose()
 
 
-def _ledger(settings: Config, session: Session) -> Iterator[str]:
-    from tracker import clock, keyring
+def _keys(settings: Config) -> Keyring | None:
+    """The keys, with which alone sealed rows can be read; None if they are not whole, which is named already."""
+    from tracker import keyring
     from tracker.errors import ConfigError
+
+    try:
+        return keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+    except ConfigError:
+        return None
+
+
+def _ledger(settings: Config, session: Session) -> Iterator[str]:
+    from tracker import clock
     from tracker.services import audit, fsck, ledger, sealed
 
     yield from _timestamps(settings, session)
     if late := fsck.overdue(session, now=clock.now()):
         yield late
-    try:
-        keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
-    except ConfigError:
-        return  # Named among the keys already.
+    keys = _keys(settings)
+    if keys is None:
+        return
     yield from sealed.problems(session, keys)
     if keys.records.rotating:
         yield "Changing the records' key was interrupted. Run `tracker keys rotate` again: it goes on where it was."

@@ -213,7 +213,9 @@ def _sealed_words(tracker: common.Tracker, subject: str, proof: dict[str, Any]) 
         raise TrackerError("Only evidence has words to write. An exhibit is proven by its original file.")
     words = evidence.sealed_content(piece)
     if verifier.commitment(proof["salt"], private_roots.digest(words)) != proof["leaf"]:
-        raise TrackerError("What stands there now is not what was sealed on that day, so it would prove nothing.")
+        raise TrackerError(
+            "What stands there now is not what was sealed on that day, so it would prove nothing."
+        )
     return words
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracker.cli import common
-from tracker.errors import TrackerError
+from tracker.errors import NotFound, TrackerError
 
 
 @click.command()
@@ -26,7 +26,11 @@ def pack(file: Path, report: str, recommendation: str | None) -> None:
 
     with common.open_tracker() as tracker:
         wanted = Wanted(report, recommendation)
-        packs.cover(tracker.session, wanted, config=tracker.config, keys=tracker.keys, now=tracker.now)
+        try:
+            packs.cover(tracker.session, wanted, config=tracker.config, keys=tracker.keys, now=tracker.now)
+        except NotFound:
+            within = f" with a recommendation {recommendation}" if recommendation else ""
+            raise TrackerError(f"No report is called {report}{within}. See: tracker reports list") from None
         tracker.session.commit()
         app = create_app(tracker.config)
         engine = app.extensions["engine"]

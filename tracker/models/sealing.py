@@ -149,6 +149,14 @@ def _existing_key(session: Session, owner: int | str) -> bytes | None:
 
 def _key_for(session: Session, evidence: Evidence) -> bytes:
     """The record key to seal with, made with the first text that needs it."""
+    if evidence.record_key is None and evidence.id is not None:
+        # Two people may write the first sealed text of a piece at once: the second uses the first one's key.
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                text("SELECT 1 FROM evidence WHERE id = :id FOR NO KEY UPDATE"), {"id": evidence.id}
+            )
+            session.expire(evidence, ["record_key"])
     if evidence.record_key is None:
         _seal_in_turn(session, "_shared")
         key, name = secrets.token_bytes(32), new_key()

@@ -54,14 +54,34 @@ def may_see(session: Session, row: Row, viewer: Account) -> bool:
     return permissions.is_team(viewer) and found is not None
 
 
-def comments(session: Session, row: Row) -> Sequence[Comment]:
-    """What was remarked about it, the newest last."""
-    return session.scalars(
-        select(Comment)
-        .where(Comment.subject == subject(row))
-        .options(joinedload(Comment.author))
-        .order_by(Comment.id)
-    ).all()
+def comments(session: Session, row: Row, viewer: Account | None = None) -> Sequence[Comment]:
+    """What was remarked about it, the newest last; for a `viewer` without what was said among others only."""
+    query = select(Comment).where(Comment.subject == subject(row)).options(joinedload(Comment.author))
+    if viewer is not None and (since := opened_at(session, row, viewer)) is not None:
+        query = query.where(or_(Comment.written_at > since, Comment.author_id == viewer.id))
+    return session.scalars(query.order_by(Comment.id)).all()
+
+
+def activities(session: Session, evidence: Evidence, viewer: Account) -> Sequence[Activity]:
+    """What was done to a piece, the newest first, with the reasons; what was said among others only is left out."""
+    since = opened_at(session, evidence, viewer)
+    found = queue.activities(session, subject(evidence))
+    return [one for one in found if since is None or one.at > since or one.account_id == viewer.id]
+
+
+def opened_at(session: Session, row: Row, viewer: Account) -> dt.datetime | None:
+    """When a piece that was restricted was opened to more people, for whoever is not named in it; else None.
+
+    What was said about it before was said among those who were named, and often tells why it was restricted.
+    """
+    if not isinstance(row, Evidence) or permissions.is_named(viewer, row):
+        return None
+    lines = session.scalars(
+        select(FieldChange)
+        .where(FieldChange.evidence_id == row.id, FieldChange.field == "visibility")
+        .order_by(FieldChange.id.desc())
+    )
+    return next((line.changed_at for line in lines if line.was == Visibility.RESTRICTED.value), None)
 
 
 def unread(session: Session, viewer: Account) -> dict[str, list[Comment]]:

@@ -69,8 +69,11 @@ def prepare(
     return copy
 
 
-def discard(session: Session, copy: PublicCopy, *, account: Account, now: dt.datetime) -> None:
-    """Throw away a copy that was never released. Its line in the custody log stays."""
+def discard(session: Session, copy: PublicCopy, *, account: Account, now: dt.datetime) -> list[str]:
+    """Throw away a copy that was never released. Its line in the custody log stays.
+
+    Returns the SHA-256 of its blob, if nothing may use it any more; to be removed after the commit.
+    """
     states.hold(session, copy.exhibit.evidence, account=account)
     exhibits.check_allowed(copy.exhibit.evidence, account=account)
     # Only while nobody has released it, whatever stood on the page.
@@ -88,6 +91,7 @@ def discard(session: Session, copy: PublicCopy, *, account: Account, now: dt.dat
     session.expire(copy.exhibit, ["copies"])
     session.expunge(copy)
     session.flush()
+    return [copy.sha256] if copy.sha256 else []
 
 
 def release(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from tracker import permissions
 from tracker.models import (
     Base,
     Blob,
+    CustodyLine,
     Evidence,
     Exhibit,
     LedgerEntry,
@@ -22,7 +23,7 @@ from tracker.models import (
 )
 from tracker.services import audit, ledger
 from tracker.services.fsck import Item, Transactions
-from tracker.vocabulary import State
+from tracker.vocabulary import CustodyAction, State
 
 _BATCH = 200
 _AGAIN = "The database was changed, or restored in part. Restore a whole backup, and erase again what was erased since it."
@@ -35,7 +36,7 @@ def check_rows(transaction: Transactions, *, origin: str, public_key: bytes) -> 
         found = list(ledger.problems(session, origin=origin, public_key=public_key))
         yield from found or audit.problems(session)
 
-    for part in (_pointers, _erased, _copies, _public_copies, record):
+    for part in (_pointers, _erased, _copies, _public_copies, _custody, record):
         yield from (Item(sentence) for sentence in _lasting(transaction, part))
     yield from _seals(transaction)
 
@@ -128,6 +129,34 @@ def _public_copies(session: Session) -> Iterator[str]:
             yield f"evidence/{number}: entry {seq} says that the copy {sha256} is public, and the database does not. Restore the database from a backup."
         for sha256 in sorted(shown.keys() - told):
             yield f"evidence/{number}: the public copy {shown[sha256]} is released in the database, and entry {seq} does not say so. Withdraw it, and look who changed the database."
+
+
+def _custody(session: Session) -> Iterator[str]:
+    """Whatever was attached, made, released or withdrawn has its line: a log that lost one was changed."""
+    missing = [
+        (
+            select(Exhibit.key),
+            Exhibit.id,
+            "its arrival",
+            _line(CustodyAction.UPLOADED, CustodyAction.CAPTURED),
+        ),
+    ]
+    of_copies = select(Exhibit.key).join(PublicCopy.exhibit).where(Exhibit.erased_at.is_(None))
+    for what, when, *actions in (
+        ("a public copy that was made", PublicCopy.made_at, CustodyAction.COPIED, CustodyAction.REDACTED),
+        ("a public copy that was released", PublicCopy.released_at, CustodyAction.RELEASED),
+        ("a public copy that was withdrawn", PublicCopy.withdrawn_at, CustodyAction.WITHDRAWN),
+    ):
+        named = _line(*actions) & (CustodyLine.note == PublicCopy.key)
+        missing.append((of_copies.where(when.is_not(None)), PublicCopy.id, what, named))
+    for rows, order, what, line in missing:
+        logged = select(CustodyLine.id).where(CustodyLine.exhibit_id == Exhibit.id, line)
+        for key in session.scalars(rows.where(~logged.exists()).order_by(order)):
+            yield f"The custody log of exhibit {key} does not tell of {what}: lines were taken from it. Restore the database from a backup."
+
+
+def _line(*actions: CustodyAction) -> ColumnElement[bool]:
+    return CustodyLine.action.in_(actions)
 
 
 def _exhibits_in(payload: str) -> list[dict[str, Any]]:

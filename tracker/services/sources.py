@@ -141,6 +141,12 @@ def unlink(
     session.refresh(evidence, ["consents", "sources"])
     if source not in evidence.sources:
         raise Conflict(N_("%(name)s is not linked any more."), name=source.pseudonym)
+    if not consent.agrees_or_never_spoke(evidence, source, on=now.date()):
+        # Without the link nobody would ask for their consent any more.
+        raise Conflict(
+            N_("%(name)s has said that this may not be published, so it comes from them. It stays linked."),
+            name=source.pseudonym,
+        )
     evidence.sources.remove(source)
     session.flush()
     activity.record(

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
 from flask import Blueprint, abort, current_app, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from tracker import clock, db, storage
-from tracker.errors import StorageFailed
+from tracker import clock, db
 from tracker.forms.evidence import ErasureForm
 from tracker.models import Erasure, Evidence
 from tracker.queries import queue
 from tracker.services import erasure as service
-from tracker.services import fsck
-from tracker.views import access, attempts
+from tracker.views import access, attempts, blobs
 from tracker.views import evidence as page
 
 blueprint = Blueprint("erasure", __name__, url_prefix="/workspace/evidence")
-_log = structlog.get_logger()
 
 
 @blueprint.post("/<key>/erasure")
@@ -54,23 +50,11 @@ def confirm(key: str) -> page.Page:
         form = ErasureForm()
         form.form_errors.append(gettext("Tick the box to confirm that it is to be erased for good."))
         return page.show_page(evidence, erasure_form=form, status=422)
-    blobs = service.confirm(db.session(), _open(evidence), account=access.viewer(), now=clock.now())
+    unused = service.confirm(db.session(), _open(evidence), account=access.viewer(), now=clock.now())
     db.session().commit()
-    db.session().close()
-    remove_bytes(blobs)
+    blobs.remove(unused)
     db.wipe_log(db.engine())
     return _back(key, gettext("Erased for good."))
-
-
-def remove_bytes(blobs: list[str]) -> None:
-    """Remove the files that nothing uses any more. What fails here is removed by the weekly check."""
-    store = storage.open_store(current_app.extensions["settings"])
-    for sha256 in blobs:
-        try:
-            with db.writing() as session:
-                fsck.remove_unused(session, store, sha256)
-        except StorageFailed as error:
-            _log.error("erased-file-not-removed", error=type(error).__name__)
 
 
 def _fetch(key: str) -> Evidence:

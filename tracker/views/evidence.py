@@ -15,9 +15,10 @@ from tracker.forms.finding import WithdrawalForm
 from tracker.forms.stale import differences
 from tracker.models import Account, Evidence, Report
 from tracker.queries import captures, exhibits, queue
+from tracker.queries import teamwork as told
 from tracker.services import drafts, erasure, harm
 from tracker.services import evidence as service
-from tracker.views import access, attempts, teamwork
+from tracker.views import access, attempts, blobs, teamwork
 from tracker.vocabulary import Detail, State, Visibility
 
 blueprint = Blueprint("evidence", __name__, url_prefix="/workspace/evidence")
@@ -133,8 +134,11 @@ def decide(key: str) -> Page:
 @access.team
 def discard(key: str) -> Page:
     version = request.form.get("version", 0, int)
-    drafts.discard(db.session(), _fetch(key), author=access.viewer(), version=version, now=clock.now())
+    unused = drafts.discard(
+        db.session(), _fetch(key), author=access.viewer(), version=version, now=clock.now()
+    )
     db.session().commit()
+    blobs.remove(unused)
     current_app.extensions["notify"](gettext("Discarded."))
     return redirect(url_for("workspace.page"), 303)
 
@@ -257,7 +261,7 @@ def show_page(
         captures=captures.of(db.session(), evidence),
         same_link=exhibits.same_link(db.session(), evidence, access.viewer()),
         resting=queue.resting_on(db.session(), evidence.id),
-        activities=queue.activities(db.session(), service.subject(evidence)),
+        activities=told.activities(db.session(), evidence, access.viewer()),
         beside=teamwork.beside(evidence),
     )
     return page if status == 200 else (page, status)

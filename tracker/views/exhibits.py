@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask_babel import gettext
@@ -26,7 +28,7 @@ from tracker.queries import exhibits as query
 from tracker.queries import queue
 from tracker.services import copies, harm
 from tracker.services import exhibits as service
-from tracker.views import access, attempts
+from tracker.views import access, attempts, blobs
 from tracker.vocabulary import IMAGES, N_, CopyMethod, CustodyAction, FileKind, Visibility
 
 blueprint = Blueprint("exhibits", __name__, url_prefix="/workspace")
@@ -246,8 +248,9 @@ def withdraw(key: str) -> Page:
 def discard(key: str) -> Page:
     found = query.copy_by_key(db.session(), key, access.viewer()) or abort(404)
     exhibit = found.exhibit
-    copies.discard(db.session(), found, account=access.viewer(), now=clock.now())
+    unused = copies.discard(db.session(), found, account=access.viewer(), now=clock.now())
     db.session().commit()
+    blobs.remove(unused)
     current_app.extensions["notify"](gettext("Discarded."))
     return redirect(url_for("exhibits.show", key=exhibit.key), 303)
 
@@ -338,7 +341,12 @@ def _bytes(sha256: str | None, size: int) -> Iterator[bytes]:
 def _attachment(chunks: Iterator[bytes], size: int, name: str) -> Response:
     response = Response(chunks, content_type="application/octet-stream")
     response.content_length = size
-    response.headers.set("Content-Disposition", "attachment", filename=name)
+    names = {"filename": name}
+    if not name.isascii():
+        # RFC 6266: a header holds ASCII; programs of today read the second one.
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        names = {"filename": plain, "filename*": f"UTF-8''{quote(name, safe='')}"}
+    response.headers.set("Content-Disposition", "attachment", **names)
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
 

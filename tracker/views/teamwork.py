@@ -78,7 +78,7 @@ def beside(row: Row) -> Beside:
     return Beside(
         row=row,
         noun=type(row).__name__.lower(),
-        comments=teamwork.comments(session, row),
+        comments=teamwork.comments(session, row, viewer),
         unread=teamwork.subject(row) in teamwork.unread(session, viewer),
         assignment=teamwork.assignment(session, row),
         takers=teamwork.takers(session, row),
