@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from tracker import permissions, vocabulary
 from tracker.config import ROOT, Config
 from tracker.forms import token
+from tracker.services import activity
 from tracker.vocabulary import Precision, Word
 
 CONTENT_SECURITY_POLICY = (
@@ -40,6 +41,7 @@ def init_app(app: Flask) -> None:
         partial_date=partial_date,
         paragraphs=paragraphs,
         word=word,
+        act=act,
         short_hash=short_hash,
         language_name=language_name,
         was_and_is=was_and_is,
@@ -114,6 +116,11 @@ def paragraphs(value: str) -> Markup:
     return Markup("").join(
         Markup('<p dir="auto">{}</p>').format(Markup("<br>").join(part.split("\n"))) for part in parts
     )
+
+
+def act(action: str) -> str:
+    """What somebody of the team did, in words that follow their name."""
+    return str(gettext(activity.WORDS.get(action, action.replace("-", " "))))
 
 
 def word(value: Word) -> str:

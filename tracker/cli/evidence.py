@@ -46,5 +46,5 @@ def import_(file: Path, author: str, dry_run: bool) -> None:
         else:
             tracker.session.commit()
     click.echo(
-        f"{'Would send' if dry_run else 'Sent'} {outcome.added} pieces for review; {outcome.known} were there already."
+        f"{'Would send' if dry_run else 'Sent'} {outcome.added} piece{'s' if outcome.added != 1 else ''} for review; {outcome.known} were there already."
     )

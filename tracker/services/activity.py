@@ -8,7 +8,64 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from tracker.models import Account, Activity
-from tracker.vocabulary import Need
+from tracker.vocabulary import N_, Need
+
+#: What each act that a page lists is called there, after the name of whoever did it.
+WORDS = {
+    "evidence-drafted": N_("logged it"),
+    "evidence-edited": N_("edited it"),
+    "evidence-submitted": N_("sent it for review"),
+    "evidence-accepted": N_("accepted it"),
+    "evidence-published": N_("published it on its day"),
+    "evidence-returned": N_("returned it"),
+    "evidence-withdrawn": N_("withdrew it"),
+    "evidence-erased": N_("erased it for good"),
+    "erasure-requested": N_("asked to erase it for good"),
+    "erasure-asked": N_("asked to erase it for good"),
+    "erasure-refused": N_("decided against erasing it"),
+    "exhibit-attached": N_("attached a file"),
+    "public-copy-made": N_("made a public copy"),
+    "public-copy-discarded": N_("discarded a public copy"),
+    "public-copy-withdrawn": N_("withdrew a public copy"),
+    "capture-requested": N_("asked for a capture"),
+    "capture-cancelled": N_("called off a capture"),
+    "consent-recorded": N_("recorded a consent"),
+    "consent-withdrawn": N_("noted that a consent was taken back"),
+    "source-linked": N_("linked a source"),
+    "source-unlinked": N_("unlinked a source"),
+    "source-made": N_("made this source"),
+    "source-erased": N_("erased who this is"),
+    "identity-sealed": N_("sealed an identity"),
+    "identity-passed-on": N_("passed the identity on to a further custodian"),
+    "names-forgotten": N_("had the watched names forgotten"),
+    "finding-drafted": N_("drafted it"),
+    "finding-edited": N_("edited it"),
+    "finding-proposed": N_("proposed it"),
+    "finding-approved": N_("approved it"),
+    "finding-returned": N_("returned it"),
+    "finding-withdrawn": N_("withdrew it"),
+    "dissent-attached": N_("attached a dissenting note"),
+    "dissent-taken-back": N_("took a dissenting note back"),
+    "dissent-returned": N_("returned a dissenting note"),
+    "dissent-published": N_("published a dissenting note"),
+    "dissent-withdrawn": N_("withdrew a dissenting note"),
+    "reply-drafted": N_("recorded it"),
+    "reply-edited": N_("edited it"),
+    "reply-submitted": N_("sent it for review"),
+    "reply-accepted": N_("accepted it"),
+    "reply-returned": N_("returned it"),
+    "reply-withdrawn": N_("withdrew it"),
+    **{
+        f"{noun}-{act}": words
+        for noun in ("evidence", "finding", "reply")
+        for act, words in {
+            "assigned": N_("assigned it"),
+            "unassigned": N_("assigned it to nobody"),
+            "comments-read": N_("read the comments"),
+            "discarded": N_("discarded it"),
+        }.items()
+    },
+}
 
 
 def record(

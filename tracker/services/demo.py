@@ -126,8 +126,8 @@ def _tell(session: Session, name: str, told: list[Story], now: dt.datetime) -> N
         *session.scalars(select(ReplyTarget.recommendation_id).where(ReplyTarget.recommendation_id.in_(ids))),
     }
     by_number = {row.number: row for row in rows if row.id not in begun}
-    monitor = _account(session, "monitor", Role.MONITOR, now)
-    reviewer = _account(session, "reviewer", Role.REVIEWER, now)
+    monitor = account(session, "monitor", Role.MONITOR, now)
+    reviewer = account(session, "reviewer", Role.REVIEWER, now)
     # The services ask whether the people may do this. Nobody else ever sees them active: the batch is one transaction.
     monitor.active = reviewer.active = True
     team = _Team(monitor, reviewer, now)
@@ -144,14 +144,15 @@ def _tell(session: Session, name: str, told: list[Story], now: dt.datetime) -> N
     session.flush()
 
 
-def _account(session: Session, name: str, role: Role, now: dt.datetime) -> Account:
+def account(session: Session, name: str, role: Role, now: dt.datetime) -> Account:
+    """One of the made-up people, who can never sign in; made if there is none yet."""
     email = f"demonstration-{name}@arvenia.example"
-    account = session.scalars(select(Account).where(Account.email == email)).one_or_none()
-    if account is None:
-        account = Account(email=email, name=f"Demonstration {name}", role=role, active=False, created_at=now)
-        session.add(account)
+    found = session.scalars(select(Account).where(Account.email == email)).one_or_none()
+    if found is None:
+        found = Account(email=email, name=f"Demonstration {name}", role=role, active=False, created_at=now)
+        session.add(found)
         session.flush()
-    return account
+    return found
 
 
 def _assess(session: Session, row: Recommendation, story: Story, step: Step, team: _Team) -> None:
