@@ -387,3 +387,12 @@ def test_the_progress_of_an_upload_is_a_page_that_asks_again_by_itself(
     assert "2.0 MB of 4.0 MB" in mona.inspect(response).text
     assert 'http-equiv="refresh"' in response.get_data(as_text=True)
     mona.get(address.replace("abab", "..%2F"), 404)
+
+
+def test_a_damaged_original_is_not_handed_out(record: Record, as_somebody: As, session: Session) -> None:
+    mona = as_somebody(record.mona)
+    attach(mona, record.submitted(record.first), files.jpeg())
+    exhibit: Exhibit = only(session, Exhibit)
+    exhibit.damaged_at = record.now
+    session.commit()
+    assert "no longer those" in mona.get(f"/workspace/exhibits/{exhibit.key}/original", 503).text

@@ -103,6 +103,10 @@ def show(key: str) -> Page:
 def original(key: str) -> Answer:
     """The original bytes, to keep and not to look at: an attachment without a type, in a sandbox."""
     exhibit = _exhibit(key)
+    if exhibit.damaged_at is not None:
+        raise StorageFailed(
+            N_("The bytes of this file are no longer those that were attached, so they are not handed out.")
+        )
     response = _attachment(_bytes(exhibit.sha256, exhibit.size), exhibit.size, exhibit.name)
     _log(exhibit, CustodyAction.DOWNLOADED)
     return response
