@@ -35,8 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
-        only = metafunc.config.getoption("--database")
-        metafunc.parametrize("database", [only] if only else ["sqlite", "postgresql"], indirect=True)
+        only, mark = metafunc.config.getoption("--database"), metafunc.definition.get_closest_marker("only")
+        wanted = list(mark.args) if mark else ["sqlite", "postgresql"]
+        metafunc.parametrize("database", [one for one in wanted if only in (None, one)], indirect=True)
 
 
 def postgresql_binaries() -> Path | None:

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+# With a folder they run on both databases; this is the other half of "SQLite and folder, PostgreSQL and S3".
+pytestmark = pytest.mark.only("postgresql")
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
     with s3_server() as server:
