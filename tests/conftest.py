@@ -19,12 +19,31 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.orm import Session
 
 from tests import factories
 from tests.s3 import S3, s3_server
 from tracker import config as settings
 from tracker import db, keyring
+
+# Every test has engines of its own, and each would compile every statement anew: half of the time that tests take. So
+# engines of one kind share what they have compiled; for that their dialects, which are alike, must count as equal.
+for _kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+    _kind.__hash__ = lambda self: hash(type(self))  # type: ignore[assignment, method-assign]
+    _kind.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[assignment, method-assign]
+_create_engine = db.create_engine
+_compiled: dict[str, Any] = {}
+
+
+def _sharing_engine(url: str, **values: Any) -> Engine:
+    engine = _create_engine(url, **values)
+    engine._compiled_cache = _compiled.setdefault(engine.dialect.name, engine._compiled_cache)
+    return engine
+
+
+db.create_engine = _sharing_engine  # type: ignore[assignment]
 
 NOW = dt.datetime(2026, 11, 22, 12, 30, tzinfo=dt.UTC)
 
