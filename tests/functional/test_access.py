@@ -26,7 +26,9 @@ As = Callable[[Account], Client]
 
 @pytest.fixture
 def still(now: dt.datetime) -> Iterator[None]:
-    """The clock stands: feeds of an empty ledger show the present time."""
+    """The clock stands: feeds of an empty ledger show the present time, and who is seen in the next five minutes is
+    seen anew.
+    """
     with time_machine.travel(now, tick=False):
         yield
 
@@ -161,7 +163,7 @@ def forged(app: Flask, mine: Client, other: Client) -> list[tuple[str, dict[str,
 
 
 def contents(engine: Engine) -> dict[str, list[Any]]:
-    """Every row of every table, except when somebody was last seen."""
+    """Every row of every table."""
     with engine.connect() as connection:
         return {
             table.name: sorted(map(repr, connection.execute(table.select()).all()))
@@ -169,6 +171,7 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
         }
 
 
+@pytest.mark.usefixtures("still")
 def test_no_post_without_its_token_does_anything(
     app: Flask, make: Factory, as_somebody: As, engine: Engine, session: Session
 ) -> None:
@@ -210,6 +213,7 @@ def test_only_leaving_by_one_click_needs_no_token(app: Flask) -> None:
     assert exempt == {"follow.leave"}
 
 
+@pytest.mark.usefixtures("still")
 def test_a_get_changes_nothing(app: Flask, make: Factory, as_somebody: As, engine: Engine) -> None:
     clients = [Client(app), *(as_somebody(make.account(role)) for role in Role)]
     report = make.report()
