@@ -35,7 +35,9 @@ def create_app(config: Config) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["settings"] = config
-    app.extensions["keyring"] = keyring.load(config.keys_path, config.secret_key.get_secret_value())
+    app.extensions["keyring"] = keyring.load(
+        config.keys_path, config.secret_key.get_secret_value(), config.mailer_keys_path
+    )
     app.extensions["store"] = storage.open_store(config)
     Babel(app)
     db.init_app(app, db.make_engine(config.sqlalchemy_url, app.extensions["keyring"]))

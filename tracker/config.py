@@ -53,7 +53,16 @@ class Config(BaseModel):
     port: int = Field(ge=1, le=65535)
     data_dir: Path
     database_url: SecretStr
+    mailer_keys_dir: str
+    journal_dir: str
     smtp_url: SecretStr
+    smtp_connections: int = Field(ge=1, le=50)
+    smtp_per_minute: int = Field(ge=0)
+    smtp_per_domain_minute: int = Field(ge=0)
+    bounce_address: str = Field(pattern=r"^([A-Za-z0-9._-]+@[A-Za-z0-9.-]+)?$")
+    bounce_mailbox: SecretStr
+    digest_jitter_minutes: int = Field(ge=0, le=60)
+    hold_digests: Literal["no", "one", "two"]
     storage_url: SecretStr
     exhibit_max_mb: int = Field(ge=1, le=10_000)
     exhibit_daily_mb: int = Field(ge=1)
@@ -88,6 +97,16 @@ class Config(BaseModel):
     def keys_path(self) -> Path:
         """The folder of keys, outside the database, readable by its owner only."""
         return self.data_path / "keys"
+
+    @property
+    def mailer_keys_path(self) -> Path:
+        """The folder of the keys that only the process that sends mail may read."""
+        return ROOT / self.mailer_keys_dir if self.mailer_keys_dir else self.keys_path
+
+    @property
+    def journal_path(self) -> Path:
+        """The folder of the journal of what was sent and who left, which must not be restored with the database."""
+        return ROOT / self.journal_dir if self.journal_dir else self.data_path / "journal"
 
     @property
     def outbox_path(self) -> Path:

@@ -2,9 +2,14 @@
 
 `secret`      32 random bytes; every other symmetric key is derived from it by purpose (HKDF-SHA256, RFC 5869).
 `ledger.key`  Ed25519 private key that signs checkpoints.
-`mailer.key`  X25519 private key that opens subscribers' addresses and stored mails (HPKE, RFC 9180).
-`mailer.pub`  its public half: with this alone a process can add subscribers and cannot read them.
+`mailer.key`  X25519 private key that opens what was sealed to the mailer (HPKE, RFC 9180).
+`mailer.secret`  32 random bytes from which the mailer's other keys are derived: those that find a subscriber by
+address, make the links in mails, and lock addresses at rest.
+`mailer.pub`  the public half of `mailer.key`: with this alone a process can add subscribers and cannot read them.
 `records.keys`  the keys that wrap the keys of restricted records (`tracker/wrapping_keys.py`).
+
+The two private ones of the mailer can lie in a folder of their own (`mailer_keys_dir`) that the web process cannot
+read. It then works without them.
 """
 
 from __future__ import annotations
@@ -15,11 +20,13 @@ import hmac
 import os
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -29,7 +36,50 @@ from tracker.errors import ConfigError
 from tracker.wrapping_keys import WrappingKeys
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-FILES = ("secret", "ledger.key", "mailer.key", "mailer.pub", wrapping_keys.FILE)
+FILES = ("secret", "ledger.key", "mailer.pub", wrapping_keys.FILE)
+MAILER_FILES = ("mailer.key", "mailer.secret")
+_NONCE_BYTES = 12
+
+
+@lru_cache(maxsize=256)
+def _derived(secret: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=f"tracker/v1/{purpose}".encode()).derive(secret)
+
+
+@dataclass(frozen=True)
+class MailerKeys:
+    """What only a process that sends mail has. `repr` shows none of it."""
+
+    _private: X25519PrivateKey
+    _secret: bytes
+
+    def __repr__(self) -> str:
+        return "MailerKeys(…)"
+
+    def unseal(self, sealed: bytes, context: str) -> bytes:
+        """Open what `Keyring.seal` closed. Raises ValueError if it was altered, moved, or sealed to another key."""
+        try:
+            return _SUITE.decrypt(sealed, self._private, info=context.encode())
+        except InvalidTag:
+            raise ValueError("This does not open: altered, moved, or sealed to another key.") from None
+
+    def keyed_hash(self, purpose: str, text: str) -> str:
+        """A hex HMAC-SHA256 under the purpose's key: finds a thing again without keeping it."""
+        return hmac.new(_derived(self._secret, f"mailer/{purpose}"), text.encode(), hashlib.sha256).hexdigest()
+
+    def lock(self, plain: bytes, context: str) -> bytes:
+        """Encrypt for later (AES-256-GCM). `context` (table, column, row) is bound in: swapped rows do not open."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + AESGCM(_derived(self._secret, "mailer/lock")).encrypt(nonce, plain, context.encode())
+
+    def unlock(self, locked: bytes, context: str) -> bytes:
+        """Open what `lock` closed. Raises ValueError if it was altered or moved."""
+        try:
+            return AESGCM(_derived(self._secret, "mailer/lock")).decrypt(
+                locked[:_NONCE_BYTES], locked[_NONCE_BYTES:], context.encode()
+            )
+        except InvalidTag:
+            raise ValueError("This does not open: altered, moved, or locked with another key.") from None
 
 
 @dataclass(frozen=True)
@@ -38,7 +88,7 @@ class Keyring:
 
     _secret: bytes
     _ledger: Ed25519PrivateKey
-    _mailer: X25519PrivateKey
+    _mailer: MailerKeys | None  # None: this process may not read subscribers.
     _mailer_public: X25519PublicKey
     records: WrappingKeys
 
@@ -47,7 +97,7 @@ class Keyring:
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose; other purposes tell nothing about them."""
-        return HKDF(SHA256(), 32, salt=None, info=f"tracker/v1/{purpose}".encode()).derive(self._secret)
+        return _derived(self._secret, purpose)
 
     def keyed_hash(self, purpose: str, text: str) -> str:
         """A hex HMAC-SHA256 under the purpose's key: finds a thing again without keeping it."""
@@ -57,12 +107,15 @@ class Keyring:
         """Encrypt to the mailer. `context` (table, column, row) is bound in: swapped rows do not open."""
         return _SUITE.encrypt(plain, self._mailer_public, info=context.encode())
 
-    def unseal(self, sealed: bytes, context: str) -> bytes:
-        """Open what `seal` closed. Raises ValueError if it was altered, moved, or sealed to another key."""
-        try:
-            return _SUITE.decrypt(sealed, self._mailer, info=context.encode())
-        except InvalidTag:
-            raise ValueError("This does not open: altered, moved, or sealed to another key.") from None
+    @property
+    def mailer(self) -> MailerKeys:
+        """The mailer's own keys. Raises ConfigError in a process that has none."""
+        if self._mailer is None:
+            raise ConfigError(
+                "This process has no mailer keys (mailer.key, mailer.secret), so it can neither read subscribers nor "
+                "send mail. Run it as the scheduler's user, or set mailer_keys_dir."
+            )
+        return self._mailer
 
     def sign(self, message: bytes) -> bytes:
         """An Ed25519 signature (64 bytes) by the ledger key."""
@@ -86,9 +139,11 @@ class Keyring:
         return self._ledger.public_key().public_bytes_raw()
 
 
-def create(folder: Path) -> list[str]:
+def create(folder: Path, mailer_folder: Path | None = None) -> list[str]:
     """Make the keys that do not exist yet and return their names. Existing ones are never touched."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mailer_folder = mailer_folder or folder
+    for each in (folder, mailer_folder):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = []
     if not (folder / "secret").exists():
         _write(folder / "secret", secrets.token_bytes(32))
@@ -96,12 +151,16 @@ def create(folder: Path) -> list[str]:
     if not (folder / "ledger.key").exists():
         _write(folder / "ledger.key", Ed25519PrivateKey.generate().private_bytes_raw())
         made.append("ledger.key")
-    if not (folder / "mailer.key").exists():
-        _write(folder / "mailer.key", X25519PrivateKey.generate().private_bytes_raw())
+    # A web process that was given the public half alone makes no private keys of its own.
+    if not (folder / "mailer.pub").exists() and not (mailer_folder / "mailer.key").exists():
+        _write(mailer_folder / "mailer.key", X25519PrivateKey.generate().private_bytes_raw())
         made.append("mailer.key")
+    if (mailer_folder / "mailer.key").exists() and not (mailer_folder / "mailer.secret").exists():
+        _write(mailer_folder / "mailer.secret", secrets.token_bytes(32))
+        made.append("mailer.secret")
     if not (folder / "mailer.pub").exists():
         # Read again, because another first start may have been quicker with the private half.
-        private = X25519PrivateKey.from_private_bytes(_read(folder / "mailer.key"))
+        private = X25519PrivateKey.from_private_bytes(_read(mailer_folder / "mailer.key"))
         _write(folder / "mailer.pub", private.public_key().public_bytes_raw())
         made.append("mailer.pub")
     if not (folder / wrapping_keys.FILE).exists():
@@ -111,23 +170,31 @@ def create(folder: Path) -> list[str]:
     return made
 
 
-def load(folder: Path, secret_key: str = "") -> Keyring:
+def load(folder: Path, secret_key: str = "", mailer_folder: Path | None = None) -> Keyring:
     """Read the keys. `secret_key`, if set, is used instead of the `secret` file. Raises ConfigError."""
-    mailer = X25519PrivateKey.from_private_bytes(_read(folder / "mailer.key"))
     return Keyring(
         hashlib.sha256(secret_key.encode()).digest() if secret_key else _read(folder / "secret"),
         Ed25519PrivateKey.from_private_bytes(_read(folder / "ledger.key")),
-        mailer,
+        _load_mailer(mailer_folder or folder),
         X25519PublicKey.from_public_bytes(_read(folder / "mailer.pub")),
         WrappingKeys(folder / wrapping_keys.FILE),
     )
 
 
-def problems(folder: Path) -> list[str]:
+def _load_mailer(folder: Path) -> MailerKeys | None:
+    # A folder that may not be read at all counts like one without the keys.
+    if not all(os.access(folder / name, os.R_OK) for name in MAILER_FILES):
+        return None
+    private, secret = (_read(folder / name) for name in MAILER_FILES)
+    return MailerKeys(X25519PrivateKey.from_private_bytes(private), secret)
+
+
+def problems(folder: Path, mailer_folder: Path | None = None) -> list[str]:
     """What is wrong with the key files, in sentences for an operator."""
     found = []
-    for name in FILES:
-        path = folder / name
+    places = [(folder, name) for name in FILES] + [(mailer_folder or folder, name) for name in MAILER_FILES]
+    for place, name in places:
+        path = place / name
         if not path.exists():
             found.append(
                 f"The key file {path} is missing. Run `tracker init`, or restore it from your backup."

@@ -360,20 +360,40 @@ class Need(Word):
     OTHER = "other", N_("Something else")
 
 
+class Channel(Word):
+    """How somebody gets to know: by mail, or without giving an address."""
+
+    EMAIL = "email", N_("E-mail")
+    FEED = "feed", N_("A private feed")
+    MAILBOX = "mailbox", N_("A mailbox on this site")
+
+
+class Disclosure(Word):
+    """How much a mail may say to whoever sees it: the provider, the network, somebody who takes the telephone."""
+
+    FULL = "full", N_("Everything: what changed and why")
+    TITLES = "titles", N_("Titles only: what changed, not why")
+    NOTICE = "notice", N_("Nothing: only that there is something new, with a link")
+
+
 class Frequency(Word):
     """How often a subscriber wants a digest."""
 
+    IMMEDIATE = "immediate", N_("As it happens, at most once an hour")
     DAILY = "daily", N_("Daily")
     WEEKLY = "weekly", N_("Weekly")
     MONTHLY = "monthly", N_("Monthly")
 
 
 class Scope(Word):
-    """What a subscriber follows."""
+    """What a subscriber follows: one of these for each follow, and one digest for all of them."""
 
     EVERYTHING = "everything", N_("Everything on this site")
     REPORT = "report", N_("A whole report")
     RECOMMENDATION = "recommendation", N_("Single recommendations")
+    THEME = "theme", N_("A theme")
+    COUNTRY = "country", N_("A country")
+    SEARCH = "search", N_("Whatever holds these words")
 
 
 class SubscriberState(Word):
@@ -385,6 +405,23 @@ class SubscriberState(Word):
     FAILED = "failed", N_("Refused by the mail server")
 
 
+class IssueState(Word):
+    """Whether the digests of one hour may go out."""
+
+    OPEN = "open", N_("Going out")
+    HELD = "held", N_("Held until people release it")
+    DISCARDED = "discarded", N_("Discarded: nothing more of it goes out")
+
+
+class HoldReason(Word):
+    """Why mails are held."""
+
+    CONFIGURED = "configured", N_("Every issue waits for its release here")
+    CLOCK = "clock", N_("The clock jumped forward by more than a day")
+    RESTORED = "restored", N_("The database is older than the journal of what was sent: a backup was restored")
+    REFUSED = "refused", N_("The mail server refused five mails in a row for a reason that is ours")
+
+
 class DeliveryState(Word):
     """Where one mail stands on its way to the relay."""
 
@@ -392,9 +429,10 @@ class DeliveryState(Word):
     CLAIMED = "claimed", N_("Being sent")
     DATA_SENT = "data-sent", N_("Sent, answer awaited")
     SENT = "sent", N_("Accepted by the mail server")
+    COLLECTED = "collected", N_("Laid into a mailbox on this site")
     FAILED = "failed", N_("Refused for good")
     EXPIRED = "expired", N_("Given up after 72 hours")
-    CANCELLED = "cancelled", N_("Not sent: the person left")
+    CANCELLED = "cancelled", N_("Not sent: the person left, or nothing was left to tell")
     UNCERTAIN = "uncertain", N_("Perhaps sent twice: a person must look")
 
 
@@ -403,3 +441,6 @@ class DeliveryKind(Word):
 
     CONFIRMATION = "confirmation", N_("Confirmation")
     DIGEST = "digest", N_("Digest")
+    RENEWAL = "renewal", N_("The yearly question")
+    KEY_PROBLEM = "key-problem", N_("Your key needs renewal")
+    REMINDER = "reminder", N_("Reminder to the team")

@@ -39,7 +39,9 @@ def open_tracker() -> Iterator[Tracker]:
     with plain_errors():
         settings = config.load()
         logs.init(settings.log_level)
-        keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+        keys = keyring.load(
+            settings.keys_path, settings.secret_key.get_secret_value(), settings.mailer_keys_path
+        )
         engine = db.make_engine(settings.sqlalchemy_url, keys)
         try:
             with db.new_session(engine) as session:

@@ -48,7 +48,7 @@ def problems(settings: Config) -> Iterator[str]:
     usage = shutil.disk_usage(settings.data_path)
     if usage.free < 500 * 1024 * 1024:
         yield f"Only {usage.free // 2**20} MB are free where {settings.data_path} lies. Make room: a full disk stops everything."
-    keys = keyring.problems(settings.keys_path)
+    keys = keyring.problems(settings.keys_path, settings.mailer_keys_path)
     yield from keys
     host = urlsplit(settings.public_url).hostname or ""
     if (
@@ -141,7 +141,9 @@ def _keys(settings: Config) -> Keyring | None:
     from tracker.errors import ConfigError
 
     try:
-        return keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+        return keyring.load(
+            settings.keys_path, settings.secret_key.get_secret_value(), settings.mailer_keys_path
+        )
     except ConfigError:
         return None
 

@@ -24,7 +24,7 @@ def prepare() -> None:
     logs.init(settings.log_level)
     try:
         settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = keyring.create(settings.keys_path)
+        made = keyring.create(settings.keys_path, settings.mailer_keys_path)
     except OSError as error:
         raise ConfigError(
             "Nothing can be written to %(path)s (%(reason)s). Choose another folder with TRACKER_DATA_DIR.",
@@ -35,7 +35,9 @@ def prepare() -> None:
         click.echo(
             f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups."
         )
-    keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value())
+    keys = keyring.load(
+            settings.keys_path, settings.secret_key.get_secret_value(), settings.mailer_keys_path
+        )
     engine = db.make_engine(settings.sqlalchemy_url, keys)
     before, head = db.revisions(engine)
     if before != head:

@@ -3,7 +3,16 @@
 from tracker.models.account import Account, Attempt, Invitation, RecoveryCode, SignIn
 from tracker.models.activity import Activity
 from tracker.models.base import Base, UTCDateTime, new_key
-from tracker.models.delivery import Delivery, Digest, Heartbeat
+from tracker.models.delivery import (
+    Delivery,
+    Digest,
+    DigestEntry,
+    Heartbeat,
+    Issue,
+    Piece,
+    Reminder,
+    Sending,
+)
 from tracker.models.evidence import Bearing, Evidence, EvidenceDetail, EvidenceLink, EvidenceReader
 from tracker.models.exhibit import Blob, Capture, CustodyLine, Exhibit, PublicCopy
 from tracker.models.finding import Citation, Finding
@@ -16,13 +25,13 @@ from tracker.models.ledger import (
     PrivateCommitment,
     Timestamp,
 )
-from tracker.models.recommendation import Clause, Recommendation
+from tracker.models.recommendation import Clause, Recommendation, Theme, recommendation_theme
 from tracker.models.reply import Quotation, Reply, ReplyTarget
 from tracker.models.report import Addressee, Report
 from tracker.models.review import Assignment, Comment, DissentingNote, Erasure, FieldChange, HarmCheck
 from tracker.models.sealing import Canary, RecordKey, Sealable
 from tracker.models.source import Consent, Custodian, Source, SourceRecord, SourceWord, evidence_source
-from tracker.models.subscriber import Follow, Subscriber
+from tracker.models.subscriber import Follow, SignUp, Subscriber
 
 __all__ = [
     "Account",
@@ -44,6 +53,7 @@ __all__ = [
     "CustodyLine",
     "Delivery",
     "Digest",
+    "DigestEntry",
     "DissentingNote",
     "Erasure",
     "Evidence",
@@ -57,27 +67,34 @@ __all__ = [
     "HarmCheck",
     "Heartbeat",
     "Invitation",
+    "Issue",
     "LedgerContent",
     "LedgerEntry",
     "LedgerHead",
     "LedgerTopic",
+    "Piece",
     "PrivateCommitment",
     "PublicCopy",
     "Quotation",
     "Recommendation",
     "RecordKey",
     "RecoveryCode",
+    "Reminder",
     "Reply",
     "ReplyTarget",
     "Report",
     "Sealable",
+    "Sending",
     "SignIn",
+    "SignUp",
     "Source",
     "SourceRecord",
     "SourceWord",
     "Subscriber",
+    "Theme",
     "Timestamp",
     "UTCDateTime",
     "evidence_source",
     "new_key",
+    "recommendation_theme",
 ]

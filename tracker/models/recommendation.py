@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, String, Table, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tracker.models.base import Base
 from tracker.models.report import Addressee, Report
+
+
+recommendation_theme = Table(
+    "recommendation_theme",
+    Base.metadata,
+    Column(
+        "recommendation_id",
+        ForeignKey("recommendation.id", name="fk_recommendation_theme_recommendation_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column(
+        "theme_id",
+        ForeignKey("theme.id", name="fk_recommendation_theme_theme_id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+
+
+class Theme(Base):
+    """What recommendations of several reports are about: "Arbitrary detention". Ours, not the document's."""
+
+    __tablename__ = "theme"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
 
 
 class Recommendation(Base):
@@ -29,6 +56,7 @@ class Recommendation(Base):
     report: Mapped[Report] = relationship(back_populates="recommendations")
     addressee: Mapped[Addressee] = relationship(back_populates="recommendations")
     clauses: Mapped[list[Clause]] = relationship(back_populates="recommendation", order_by="Clause.position")
+    themes: Mapped[list[Theme]] = relationship(secondary=recommendation_theme, order_by=Theme.name)
 
 
 class Clause(Base):
