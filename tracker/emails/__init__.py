@@ -57,7 +57,9 @@ def confirmation(asked: Confirmation, *, config: Config, now: dt.datetime) -> Ma
     )
 
 
-def mail(name: str, recipient: str, local: str, *, config: Config, now: dt.datetime, **values: object) -> Mail:
+def mail(
+    name: str, recipient: str, local: str, *, config: Config, now: dt.datetime, **values: object
+) -> Mail:
     """A whole mail from templates/emails/<name>. `local` is the Message-ID's part before the @."""
     domain = config.mail_from.rpartition("@")[2]
     leave_url = values.get("leave_url")

@@ -23,7 +23,7 @@ from tracker import emails
 from tracker.config import Config
 from tracker.emails import words
 from tracker.models import Recommendation, Report
-from tracker.services.digests import Body, Facts, Followed, Rendered
+from tracker.services.digests import Body, Facts, Followed, Overdue, Rendered
 from tracker.services.news import CORRECTED, WITHDRAWN, Told
 from tracker.services.schedule import Rhythm
 from tracker.vocabulary import Disclosure, EntryKind
@@ -86,8 +86,15 @@ class Composer:
         with force_locale(facts.language):
             return self._part("more", facts, left=left)
 
-    def foot(self, facts: Facts, rhythm: Rhythm, followed: Followed, checkpoint: str | None) -> Rendered:
-        """Whether it is really from us, and the person's links: raw, with places for them."""
+    def foot(
+        self,
+        facts: Facts,
+        rhythm: Rhythm,
+        followed: Followed,
+        checkpoint: str | None,
+        overdue: Sequence[Overdue],
+    ) -> Rendered:
+        """Reviews overdue, whether it is really from us, and the person's links: raw, with places for them."""
         with force_locale(facts.language):
             text, html = self._both(
                 "foot",
@@ -96,6 +103,7 @@ class Composer:
                 rhythm=words.rhythm_words(rhythm),
                 follows=follows(followed),
                 checkpoint=checkpoint,
+                overdue=[(one, words.day_words(one.due_on)) for one in overdue],
                 manage_url=_MANAGE,
                 leave_url=_LEAVE,
             )
@@ -209,9 +217,7 @@ def parts(
         ("plain", body.text, body.foot.text),
         ("html", body.html, body.foot.html),
     ):
-        own = (
-            foot.decode().replace(_MANAGE, links.manage_url).replace(_LEAVE, links.leave_url)
-        )
+        own = foot.decode().replace(_MANAGE, links.manage_url).replace(_LEAVE, links.leave_url)
         inner += [
             (
                 f'\r\n--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
@@ -232,7 +238,9 @@ def _envelope_of(name: str, address: str, language: str, notice: bool, day: dt.d
         subject = render_template(
             "emails/digest/subject.txt", notice=notice, day=words.day_words(day)
         ).strip()
-    return str(sender), Header(subject, "utf-8", maxlinelen=900).encode() if not subject.isascii() else subject
+    return str(sender), Header(
+        subject, "utf-8", maxlinelen=900
+    ).encode() if not subject.isascii() else subject
 
 
 def _envelope(config: Config, facts: Facts) -> tuple[str, str]:

@@ -80,9 +80,7 @@ def item(change: Change, under: Recommendation | None, base_url: str) -> Item:
     if noun == "evidence":
         number = facts.get("number")
         title = _line(content.get("title"), 300)
-        found = Item(
-            f"{tag} [{number}]", strong, about, title, f"{base_url}/evidence/{number}", words=words
-        )
+        found = Item(f"{tag} [{number}]", strong, about, title, f"{base_url}/evidence/{number}", words=words)
         if change.kind not in WITHDRAWN:
             found.notes.append((_line(content.get("publisher"), 200), _partial(facts)))
             found.notes.append(_bearings(facts, change.recommendations))

@@ -73,7 +73,9 @@ class Digest(Base):
     issue_id: Mapped[int] = mapped_column(ForeignKey("issue.id", ondelete="RESTRICT"))
     # "K7F2-9QXM": a forged one is told by it. Made of what is told only: it says nothing about who follows what.
     code: Mapped[str] = mapped_column(String(9))
-    content_key: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 over all that it was made from.
+    content_key: Mapped[str] = mapped_column(
+        String(64), unique=True
+    )  # SHA-256 over all that it was made from.
     follow_key: Mapped[str] = mapped_column(String(64))
     frequency: Mapped[Frequency]
     language: Mapped[str] = mapped_column(String(35))

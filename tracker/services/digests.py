@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,7 @@ from tracker.models import (
     Subscriber,
     Theme,
 )
+from tracker.queries import board
 from tracker.services import deliveries, ledger, news, schedule
 from tracker.services.news import Change, News, Told, Wish
 from tracker.services.schedule import Rhythm, Slot
@@ -96,6 +97,17 @@ class Followed:
 
 
 @dataclass(frozen=True)
+class Overdue:
+    """A recommendation whose review should have been made by now."""
+
+    reference: str
+    title: str
+    slug: str  # Of its report.
+    number: str
+    due_on: dt.date
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a digest is, apart from what it tells."""
 
@@ -127,8 +139,15 @@ class Composer(Protocol):
     def more(self, facts: Facts, left: int) -> Rendered:
         """That so many more changes did not fit."""
 
-    def foot(self, facts: Facts, rhythm: Rhythm, followed: Followed, checkpoint: str | None) -> Rendered:
-        """Whether it is really from us, and the person's links: raw, with places for them."""
+    def foot(
+        self,
+        facts: Facts,
+        rhythm: Rhythm,
+        followed: Followed,
+        checkpoint: str | None,
+        overdue: Sequence[Overdue],
+    ) -> Rendered:
+        """Reviews overdue, whether it is really from us, and the person's links: raw, with places for them."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +164,7 @@ class Group:
     def rhythm(self) -> Rhythm:
         """When they want digests."""
         like = self.like
-        return Rhythm(
-            like["frequency"], like["weekday"], like["month_day"], like["hour"], like["timezone"]
-        )
+        return Rhythm(like["frequency"], like["weekday"], like["month_day"], like["hour"], like["timezone"])
 
 
 @dataclass(frozen=True)
@@ -181,6 +198,7 @@ class Desk:
     news: dict[int, News] = field(default_factory=dict)
     wishes: dict[str, tuple[Wish, ...]] = field(default_factory=dict)
     rendered: dict[tuple[Any, ...], Rendered] = field(default_factory=dict)
+    overdue: dict[tuple[dt.date, int], tuple[tuple[int, Overdue], ...]] = field(default_factory=dict)
     pieces: dict[str, int] = field(default_factory=dict)
 
 
@@ -235,7 +253,9 @@ def plan(session: Session, group: Group, desk: Desk, *, now: dt.datetime) -> Dra
     return Draft(group, slot, following, desk.to_seq, told)
 
 
-def write(session: Session, draft: Draft, desk: Desk, composer: Composer, *, issue: int) -> Draft:
+def write(
+    session: Session, draft: Draft, desk: Desk, composer: Composer, *, issue: int, review_months: int
+) -> Draft:
     """Put what is to be told into words. Reads only: composing takes long, and SQLite has one writer."""
     like, group = draft.group.like, draft.group
     facts = _facts(draft, issue)
@@ -243,10 +263,11 @@ def write(session: Session, draft: Draft, desk: Desk, composer: Composer, *, iss
     newest = ledger.newest_checkpoint(session)
     parts = _parts(facts, draft.told, desk, composer)
     checkpoint = newest.note if newest and facts.disclosure is not Disclosure.NOTICE else None
+    overdue = _overdue(session, draft, facts, desk, review_months)
     foot = _render(
         desk,
-        ("foot", facts, group.rhythm, followed),
-        lambda: composer.foot(facts, group.rhythm, followed, checkpoint),
+        ("foot", facts, group.rhythm, followed, overdue),
+        lambda: composer.foot(facts, group.rhythm, followed, checkpoint, overdue),
     )
     key = _key(facts, [*_told_key(draft.told), like["follow_key"], repr(group.rhythm)])
     return Draft(
@@ -323,9 +344,7 @@ def keep(
             for member in members
         ],
     )
-    _update(
-        session, Subscriber.id.in_([member.id for member in members]), **moved, seen_seq=draft.to_seq
-    )
+    _update(session, Subscriber.id.in_([member.id for member in members]), **moved, seen_seq=draft.to_seq)
     return len(members), len(members) == most
 
 
@@ -334,6 +353,7 @@ class Body:
     """A digest's parts joined: all but the headers and the person's own links."""
 
     facts: Facts
+    pieces: tuple[int, ...]
     text: bytes
     html: bytes
     foot: Rendered
@@ -352,6 +372,7 @@ def body(session: Session, digest_id: int) -> Body:
     foot = rows[digest.pieces[-1]]
     return Body(
         facts_of(digest),
+        tuple(digest.pieces),
         b"".join(row.text for row in shared),
         b"".join(row.html for row in shared),
         Rendered(foot.text, foot.html),
@@ -390,6 +411,7 @@ def refresh(session: Session, digest_id: int, composer: Composer, *, now: dt.dat
     }
     if digest.composed_seq == position and _words_left(session, digest_id) == len(stored):
         return digest.changes > 0
+    # From here on one process at a time; the other finds it done.
     session.execute(select(Digest.id).where(Digest.id == digest_id).with_for_update())
     changes = news.read(session, digest.from_seq, digest.to_seq).by_seq
     gone = [seq for seq in stored if seq not in changes or changes[seq].content is None]
@@ -421,6 +443,25 @@ def refresh(session: Session, digest_id: int, composer: Composer, *, now: dt.dat
     digest.composed_seq = position
     session.flush()
     return digest.changes > 0
+
+
+def standing(session: Session, digest_ids: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Of these digests, those in which nothing was withdrawn or erased since they were composed: their pieces."""
+    told = select(func.count()).where(DigestEntry.digest_id == Digest.id).correlate(Digest).scalar_subquery()
+    left = (
+        select(func.count())
+        .select_from(DigestEntry)
+        .join(LedgerContent, LedgerContent.seq == DigestEntry.seq)
+        .where(DigestEntry.digest_id == Digest.id)
+        .correlate(Digest)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Digest.id, Digest.pieces).where(
+            Digest.id.in_(digest_ids), Digest.composed_seq == ledger.position(session), told == left
+        )
+    )
+    return {row.id: tuple(row.pieces) for row in rows}
 
 
 def _told_again(change: Change, row: Row[Any]) -> Told:
@@ -482,9 +523,7 @@ def _followed(session: Session, wishes: Sequence[Wish]) -> Followed:
     reports = [wish.report_id for wish in wishes if wish.scope is Scope.REPORT]
     return Followed(
         any(wish.scope is Scope.EVERYTHING for wish in wishes),
-        tuple(
-            session.scalars(select(Report.short_title).where(Report.id.in_(reports)).order_by(Report.id))
-        )
+        tuple(session.scalars(select(Report.short_title).where(Report.id.in_(reports)).order_by(Report.id)))
         if reports
         else (),
         sum(1 for wish in wishes if wish.scope is Scope.RECOMMENDATION),
@@ -498,6 +537,41 @@ def _followed(session: Session, wishes: Sequence[Wish]) -> Followed:
         tuple(values(Scope.COUNTRY)),
         tuple(values(Scope.SEARCH)),
     )
+
+
+def _overdue(
+    session: Session, draft: Draft, facts: Facts, desk: Desk, review_months: int
+) -> tuple[Overdue, ...]:
+    """What should have been reviewed by the digest's day, in the reports that it tells of."""
+    if facts.disclosure is Disclosure.NOTICE:
+        return ()
+    single = {one.place.id for one in draft.told if one.place is not None}
+    whole = any(
+        wish.scope is not Scope.RECOMMENDATION for wish in desk.wishes[draft.group.like["follow_key"]]
+    )
+    found: list[Overdue] = []
+    for report in sorted({one.change.report.id for one in draft.told if not one.extra}):
+        key = (facts.day, report)
+        if key not in desk.overdue:
+            rows = board.read_rows(
+                session, Recommendation.report_id == report, today=facts.day, review_months=review_months
+            )
+            desk.overdue[key] = tuple(
+                (
+                    row.recommendation.id,
+                    Overdue(
+                        row.recommendation.reference,
+                        row.recommendation.title,
+                        row.recommendation.report.slug,
+                        row.recommendation.number,
+                        row.timeliness.due_on,
+                    ),
+                )
+                for row in rows
+                if row.timeliness.overdue and row.timeliness.due_on is not None
+            )
+        found += [one for number, one in desk.overdue[key] if whole or number in single]
+    return tuple(found)
 
 
 def _told_before(subjects: Sequence[str], before: int) -> Any:
@@ -531,9 +605,7 @@ def _told_wrong(session: Session, now: dt.datetime) -> set[int]:
             session.scalars(
                 _told_before(subjects, entry.seq)
                 .join(Subscriber, Subscriber.id == Delivery.subscriber_id)
-                .where(
-                    Subscriber.follow_key != Digest.follow_key, Subscriber.seen_seq < entry.seq, _due(now)
-                )
+                .where(Subscriber.follow_key != Digest.follow_key, Subscriber.seen_seq < entry.seq, _due(now))
                 .distinct()
             )
         )
@@ -638,9 +710,7 @@ def _parts(facts: Facts, told: Sequence[Told], desk: Desk, composer: Composer) -
         longer = sum(len(each.text) + len(each.html) for each in (*headings, item))
         if size + longer > MOST_BYTES:
             left = len(told) - position
-            parts.append(
-                Part(_render(desk, ("more", *style, left), lambda n=left: composer.more(facts, n)))
-            )
+            parts.append(Part(_render(desk, ("more", *style, left), lambda n=left: composer.more(facts, n))))
             break
         size += longer
         parts += [Part(each) for each in headings]
@@ -713,9 +783,7 @@ def _piece_ids(session: Session, desk: Desk, parts: Sequence[Part]) -> list[int]
                 desk.pieces[name] = piece.id
             except IntegrityError:
                 # The same piece in the same moment: the other process was quicker.
-                desk.pieces[name] = session.execute(
-                    select(Piece.id).where(Piece.sha256 == name)
-                ).scalar_one()
+                desk.pieces[name] = session.execute(select(Piece.id).where(Piece.sha256 == name)).scalar_one()
     return [desk.pieces[name] for name in hashes]
 
 
