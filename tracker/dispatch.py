@@ -257,20 +257,14 @@ class Round:
             recipient = subscriptions.address(one, keys)
         keep = None
         if one.message_sealed is not None:
-            content = subscriptions.unlock(one.message_sealed, deliveries.context(one.message_id), keys)
+            content = deliveries.opened(one, keys)
         else:
             assert one.digest_id is not None
             content, keep = self._digest(one, recipient, config, keys, moment)
         parcel = Parcel(
             number=one.id,
-            sender=bounces.sender(
-                one.id,
-                one.message_id,
-                config_address=config.bounce_address or config.mail_from,
-                keys=keys,
-            )
-            if config.bounce_address
-            else config.mail_from,
+            sender=bounces.sender(one.id, one.message_id, config_address=config.bounce_address, keys=keys)
+            or config.mail_from,
             recipient=recipient,
             message_id=one.message_id,
             message=content,
@@ -286,7 +280,8 @@ class Round:
             f"{config.public_url}/unsubscribe/{subscriptions.leave_token(one, keys)}",
         )
         body = self.bodies[one.digest_id]
-        if one.openpgp_sealed is None:
+        certificate = subscriptions.certificate(one, keys)
+        if certificate is None:
             content = message(
                 body, recipient, one.message_id, links, config=config, composed_at=one.created_at
             )
@@ -294,7 +289,7 @@ class Round:
         outer, inner = parts(
             body, recipient, one.message_id, links, config=config, composed_at=one.created_at
         )
-        content = openpgp.encrypted(outer, inner, subscriptions.certificate(one, keys), now=moment)
+        content = openpgp.encrypted(outer, inner, certificate, now=moment)
         # Encrypted anew it would have other bytes: a second attempt needs these.
         return content, keys.mailer.lock(content, deliveries.context(one.message_id))
 
