@@ -280,8 +280,7 @@ class Round:
             f"{config.public_url}/unsubscribe/{subscriptions.leave_token(one, keys)}",
         )
         body = self.bodies[one.digest_id]
-        certificate = subscriptions.certificate(one, keys)
-        if certificate is None:
+        if one.openpgp_sealed is None:
             content = message(
                 body, recipient, one.message_id, links, config=config, composed_at=one.created_at
             )
@@ -289,7 +288,7 @@ class Round:
         outer, inner = parts(
             body, recipient, one.message_id, links, config=config, composed_at=one.created_at
         )
-        content = openpgp.encrypted(outer, inner, certificate, now=moment)
+        content = openpgp.encrypted(outer, inner, subscriptions.certificate(one, keys), now=moment)
         # Encrypted anew it would have other bytes: a second attempt needs these.
         return content, keys.mailer.lock(content, deliveries.context(one.message_id))
 
