@@ -36,8 +36,10 @@ from tracker.services import (
     evidence,
     exhibits,
     ledger,
+    old_addresses,
     private_roots,
     sign_ins,
+    sign_ups,
     subscriptions,
 )
 from tracker.services import timestamps as stamps
@@ -53,7 +55,7 @@ _STOP_AFTER = 5
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
     done: Counter[str] = Counter()
-    for part in (publish_due, expire_consents, compose_due, send_due, capture_due, purge):
+    for part in (publish_due, expire_consents, take_sign_ups, compose_due, send_due, capture_due, purge):
         try:
             done += part(app, now, stopping=stopping)
         except Exception as error:  # noqa: BLE001 - the rest must go on.
@@ -91,6 +93,32 @@ def publish_due(
     if done["published"]:
         _log.info("evidence-published", count=done["published"])
     return +done
+
+
+def take_sign_ups(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Open what came in at the public form, and queue the mails that ask whether it was them."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        compose = partial(emails.confirmation, config=config, now=now)
+        wait = dt.timedelta(hours=config.confirm_link_hours)
+        # Those of older releases first: until then their addresses would not be found.
+        while not stopping():
+            with _transaction(engine) as session:
+                if not old_addresses.rekey(session, keys, now=now):
+                    break
+        while not stopping():
+            with _transaction(engine) as session:
+                taken = sign_ups.take_sign_ups(
+                    session, keys=keys, compose=compose, confirm_for=wait, now=now
+                )
+            if not taken:
+                break
+            done += taken
+    if done["dropped"]:
+        _log.warning("sign-ups-dropped", count=done["dropped"])
+    return Counter({f"sign-ups {what}": count for what, count in done.items()})
 
 
 def compose_due(
