@@ -9,7 +9,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, get_day_names
+from babel.dates import format_date
 from flask import Flask, Response, g, request
 from flask_babel import get_babel, get_locale, gettext
 from markupsafe import Markup, escape
@@ -18,8 +18,7 @@ from tracker import permissions, vocabulary
 from tracker.config import ROOT, Config
 from tracker.forms import token
 from tracker.services import activity
-from tracker.services.schedule import Rhythm
-from tracker.vocabulary import Frequency, Precision, Word
+from tracker.vocabulary import Precision, Word
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; form-action 'self'; "
@@ -141,24 +140,6 @@ def languages() -> list[str]:
     """The languages that pages and mails are written in: "en" and every one that has translations."""
     found: list[Locale] = get_babel().instance.list_translations()
     return sorted({str(locale).replace("_", "-") for locale in found})
-
-
-def rhythm_words(rhythm: Rhythm) -> str:
-    """ "every Monday at 07:00 (Europe/Zurich)"."""
-    hour = f"{rhythm.hour:02}:00"
-    zone = rhythm.timezone.replace("_", " ")
-    if rhythm.frequency is Frequency.IMMEDIATE:
-        return str(gettext("as it happens, at most once an hour"))
-    if rhythm.frequency is Frequency.DAILY:
-        return str(gettext("every day at %(hour)s (%(zone)s)", hour=hour, zone=zone))
-    if rhythm.frequency is Frequency.WEEKLY:
-        day = get_day_names("wide", locale=get_locale())[rhythm.weekday]
-        return str(gettext("every %(weekday)s at %(hour)s (%(zone)s)", weekday=day, hour=hour, zone=zone))
-    if rhythm.month_day > 28:
-        text = gettext("on day %(day)s of every month, or its last day, at %(hour)s (%(zone)s)", day=rhythm.month_day, hour=hour, zone=zone)  # fmt: skip
-    else:
-        text = gettext("on day %(day)s of every month at %(hour)s (%(zone)s)", day=rhythm.month_day, hour=hour, zone=zone)  # fmt: skip
-    return str(text)
 
 
 def was_and_is(change: Mapping[str, str | None]) -> str:

@@ -127,9 +127,13 @@ def _new_tables() -> None:
         "piece",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("entry_seq", sa.Integer(), nullable=True),
         sa.Column("raw", sa.Boolean(), nullable=False),
         sa.Column("text", sa.LargeBinary(), nullable=False),
         sa.Column("html", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["entry_seq"], ["ledger_entry.seq"], name=op.f("fk_piece_entry_seq"), ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_piece")),
         sa.UniqueConstraint("sha256", name=op.f("uq_piece_sha256")),
     )
@@ -191,6 +195,7 @@ def _digests() -> None:
         sa.Column("issue_id", sa.Integer(), nullable=False),
         sa.Column("code", sa.String(length=9), nullable=False),
         sa.Column("content_key", sa.String(length=64), nullable=False),
+        sa.Column("follow_key", sa.String(length=64), nullable=False),
         sa.Column("frequency", word("frequency", *FREQUENCY), nullable=False),
         sa.Column("language", sa.String(length=35), nullable=False),
         sa.Column("disclosure", word("disclosure", "full", "titles", "notice"), nullable=False),
@@ -206,14 +211,22 @@ def _digests() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_digest")),
         sa.UniqueConstraint("content_key", name=op.f("uq_digest_content_key")),
-        sa.UniqueConstraint("issue_id", "code", name=op.f("uq_digest_issue_id_code")),
     )
+    op.create_index("ix_digest_issue_id_code", "digest", ["issue_id", "code"])
     op.create_table(
         "digest_entry",
         sa.Column("digest_id", sa.Integer(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("place_id", sa.Integer(), nullable=True),
+        sa.Column("extra", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["digest_id"], ["digest.id"], name=op.f("fk_digest_entry_digest_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["place_id"],
+            ["recommendation.id"],
+            name=op.f("fk_digest_entry_place_id"),
+            ondelete="RESTRICT",
         ),
         sa.ForeignKeyConstraint(
             ["seq"], ["ledger_entry.seq"], name=op.f("fk_digest_entry_seq"), ondelete="RESTRICT"
@@ -296,6 +309,7 @@ def _keep(connection: sa.Connection, old: list, ways: list) -> None:
                     issue_id=hours[hour],
                     code=f"{code[:4]}-{code[4:]}",
                     content_key=name.hex(),
+                    follow_key="",
                     frequency=frequency,
                     language="en",
                     disclosure="full",

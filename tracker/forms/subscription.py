@@ -137,7 +137,9 @@ class ChoicesForm(BaseForm):
 
     def validate_what(self, field: SelectField) -> None:
         """Nothing is guessed: who ticks single things and "everything" is asked which of the two."""
-        single = any(self[name].data for name in ("reports", "recommendations", "themes", "countries", "search"))
+        single = any(
+            self[name].data for name in ("reports", "recommendations", "themes", "countries", "search")
+        )
         if field.data == "everything" and single:
             raise ValidationError(
                 gettext("You chose single things too. Choose “Only what I choose here”, or clear them.")
@@ -163,7 +165,9 @@ class ChoicesForm(BaseForm):
     def _follows(self) -> list[Followed]:
         reports = self.offered.reports
         found = [
-            Followed(Scope.REPORT, report.id) for report in reports if report.slug in (self.reports.data or [])
+            Followed(Scope.REPORT, report.id)
+            for report in reports
+            if report.slug in (self.reports.data or [])
         ]
         found += [
             Followed(Scope.RECOMMENDATION, None, one.id)
@@ -294,5 +298,3 @@ def day_of(field: ComingDayField) -> dt.date:
     """The day that was entered."""
     found: dt.date = field.data[0]  # type: ignore[index]
     return found
-
-

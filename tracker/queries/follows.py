@@ -1,4 +1,4 @@
-"""What a set of follows matches in the ledger: for feeds, for the estimate at sign-up, and for digests.
+"""What a set of follows matches in the ledger: for feeds, and for the estimate at sign-up. Digests: `services/news`.
 
 Everything but a search is a condition in SQL. A search is done here, over words that may still be shown: SQLite and
 PostgreSQL fold letters differently, and an entry's stored text also holds the names of its fields.
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from tracker.models import LedgerEntry, LedgerTopic, Recommendation, Report, Theme, recommendation_theme
+from tracker.models import LedgerEntry, LedgerTopic, Report, Theme, recommendation_theme
 from tracker.queries import changes
 from tracker.queries.changes import Change
 from tracker.vocabulary import SILENT, Scope
@@ -68,16 +68,16 @@ def searches(follows: Iterable[AnyFollow]) -> list[str]:
 
 def holds(search: str, texts: Iterable[str]) -> bool:
     """Whether every word of the search stands somewhere in these texts, whatever the case and the width of letters."""
-    everything = "\n".join(_folded(one) for one in texts)
-    return all(word in everything for word in _folded(search).split())
+    everything, words = _folded(" ".join(texts)), _folded(search).split()
+    return bool(words) and all(word in everything for word in words)
 
 
-def texts(content: dict[str, Any] | None, recommendations: Iterable[Recommendation]) -> Iterator[str]:
-    """What a search looks at: the words that a change published, and the titles of what it is about."""
-    yield from _strings(content or {})
-    for recommendation in recommendations:
-        yield recommendation.reference
-        yield recommendation.title
+def texts(change: Change) -> Iterator[str]:
+    """What a search looks through: the words that a change published, and what it is about. As digests do."""
+    yield from (change.report.title, change.report.short_title, change.report.country)
+    for one in change.recommendations:
+        yield from (one.reference, one.title, one.text)
+    yield from _strings(change.content or {})
 
 
 def read(
@@ -93,7 +93,7 @@ def read(
     while len(found) < limit and looked_at < _SEARCHED:
         chunk = changes.read(session, before=before, limit=_CHUNK)
         for change in chunk:
-            if change.seq in own or any(holds(one, _texts_of(change)) for one in words):
+            if change.seq in own or any(holds(one, texts(change)) for one in words):
                 found.append(change)
         looked_at += len(chunk)
         if len(chunk) < _CHUNK:
@@ -142,11 +142,6 @@ def _seqs(follows: Sequence[AnyFollow], before: int | None) -> Any:
     return query.order_by(LedgerEntry.seq.desc())
 
 
-def _texts_of(change: Change) -> Iterator[str]:
-    yield from texts(change.content, change.recommendations)
-    yield change.report.short_title
-
-
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -159,4 +154,4 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _folded(value: str) -> str:
-    return unicodedata.normalize("NFKC", value).casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())

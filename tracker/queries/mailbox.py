@@ -26,7 +26,9 @@ class Message:
     text: str
 
 
-def collected(session: Session, subscriber: Subscriber, *, now: dt.datetime, limit: int = 100) -> list[Message]:
+def collected(
+    session: Session, subscriber: Subscriber, *, now: dt.datetime, limit: int = 100
+) -> list[Message]:
     """What was laid into this mailbox in the last 90 days, the newest first."""
     digests = session.scalars(
         select(Digest)

@@ -199,7 +199,7 @@ def _follows(found: dict[str, Any]) -> list[Followed]:
 
 
 def _word(kind: type[W], value: object) -> W:
-    return kind(value)  # type: ignore[call-arg]
+    return kind(value)  # type: ignore[arg-type, call-arg]
 
 
 def _number(value: object, least: int, most: int) -> int:

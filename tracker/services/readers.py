@@ -53,7 +53,9 @@ def find_feed(session: Session, token: str) -> Subscriber | None:
 
 def find_mailbox(session: Session, passphrase: str) -> Subscriber | None:
     """Whose mailbox these words open, also after it was stopped: it can be opened again."""
-    return _find(session, Channel.MAILBOX, normal(passphrase), SubscriberState.CONFIRMED, SubscriberState.LEFT)
+    return _find(
+        session, Channel.MAILBOX, normal(passphrase), SubscriberState.CONFIRMED, SubscriberState.LEFT
+    )
 
 
 def normal(passphrase: str) -> str:

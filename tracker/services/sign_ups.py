@@ -60,7 +60,9 @@ def ask(
 ) -> None:
     """Lay what was entered into the mailer's inbox. Needs no key of the mailer's, and looks nothing up."""
     chosen.check(session, choices)
-    words = json.dumps({"address": address, "choices": chosen.plain(choices), "openpgp": certificate}).encode()
+    words = json.dumps(
+        {"address": address, "choices": chosen.plain(choices), "openpgp": certificate}
+    ).encode()
     padded = words.ljust(-(-len(words) // _PADDED_TO) * _PADDED_TO)
     hour = now.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
     session.add(SignUp(sealed=keys.seal(padded, CONTEXT), created_at=hour))

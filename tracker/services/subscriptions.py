@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -39,6 +39,21 @@ ANSWER_WITHIN = {
     Channel.FEED: dt.timedelta(days=90),
     Channel.MAILBOX: dt.timedelta(days=90),
 }
+
+
+class Sealed(Protocol):
+    """What is known of somebody to whom a mail goes: a row of `subscriber`, or a part of one."""
+
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def address_hash(self) -> str | None: ...
+    @property
+    def address_sealed(self) -> bytes | None: ...
+    @property
+    def address_old(self) -> bool | None: ...
+    @property
+    def openpgp_sealed(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True)
@@ -170,16 +185,16 @@ def seal_certificate(certificate: str, subscriber: Subscriber, keys: Keyring) ->
     return keys.seal(certificate.encode(), certificate_context(subscriber))
 
 
-def certificate(subscriber: Subscriber, keys: Keyring) -> str | None:
+def certificate(whose: Sealed, keys: Keyring) -> str:
     """The OpenPGP certificate that mails to this person are encrypted to. Only the mailer can read it."""
-    if subscriber.openpgp_sealed is None:
-        return None
-    return keys.mailer.unseal(subscriber.openpgp_sealed, certificate_context(subscriber)).decode()
+    if whose.openpgp_sealed is None:
+        raise ValueError("This reader has no key.")
+    return keys.mailer.unseal(whose.openpgp_sealed, certificate_context(whose)).decode()
 
 
-def certificate_context(subscriber: Subscriber) -> str:
+def certificate_context(whose: Sealed) -> str:
     """What a sealed certificate is bound to."""
-    return f"subscriber.openpgp/{subscriber.key}"
+    return f"subscriber.openpgp/{whose.key}"
 
 
 # Leaving and forgetting
@@ -260,9 +275,7 @@ def forget_unrenewed(session: Session, *, now: dt.datetime) -> int:
 
 def _ask_readers(session: Session, now: dt.datetime) -> None:
     # A feed and a mailbox show the question themselves, so nobody has to know when they are read.
-    change_rows(
-        session, Subscriber.channel != Channel.EMAIL, _renewal_due(now), renewal_asked_at=now
-    )
+    change_rows(session, Subscriber.channel != Channel.EMAIL, _renewal_due(now), renewal_asked_at=now)
 
 
 def _renewal_due(now: dt.datetime) -> ColumnElement[bool]:
@@ -293,14 +306,22 @@ def _by(session: Session, token: str, *columns: Any, confirmed: bool = False) ->
     return session.scalars(select(Subscriber).where(found)).one_or_none()
 
 
-def address(subscriber: Subscriber, keys: Keyring) -> str:
+def address(whose: Sealed, keys: Keyring) -> str:
     """Open somebody's address: only the mailer can, and only who sends mail needs it."""
-    if subscriber.address_sealed is None or subscriber.address_hash is None:
+    if whose.address_sealed is None or whose.address_hash is None:
         raise ValueError("This reader has no address.")
-    context = address_context(subscriber.address_hash)
-    if subscriber.address_old:
-        return keys.mailer.unseal(subscriber.address_sealed, context).decode()
-    return keys.mailer.unlock(subscriber.address_sealed, context).decode()
+    context = address_context(whose.address_hash)
+    if whose.address_old:
+        return keys.mailer.unseal(whose.address_sealed, context).decode()
+    return keys.mailer.unlock(whose.address_sealed, context).decode()
+
+
+def unlock(sealed: bytes, context: str, keys: Keyring) -> bytes:
+    """Open what waits to be sent: locked by the mailer, or sealed to it by a release before 0009."""
+    try:
+        return keys.mailer.unlock(sealed, context)
+    except ValueError:
+        return keys.mailer.unseal(sealed, context)
 
 
 def address_context(address_hash: str) -> str:
@@ -308,14 +329,23 @@ def address_context(address_hash: str) -> str:
     return f"subscriber.address/{address_hash}"
 
 
-def manage_token(subscriber: Subscriber, keys: Keyring) -> str:
+def manage_token(whose: Sealed, keys: Keyring) -> str:
     """The token of the link by which somebody changes or leaves. Only the mailer can make it."""
-    return keys.mailer.keyed_hash("manage", subscriber.key)[:32]
+    return _token("manage", whose, keys)
 
 
-def leave_token(subscriber: Subscriber, keys: Keyring) -> str:
+def leave_token(whose: Sealed, keys: Keyring) -> str:
     """The token of the link that leaves, and can do nothing else. Only the mailer can make it."""
-    return keys.mailer.keyed_hash("leave", subscriber.key)[:32]
+    return _token("leave", whose, keys)
+
+
+def _token(purpose: str, whose: Sealed, keys: Keyring) -> str:
+    if whose.key is None:
+        raise ValueError("Whoever this was is forgotten.")
+    if whose.address_old:
+        # Not yet rekeyed: the row knows the hash of this one.
+        return keys.keyed_hash(purpose, f"{whose.key}/{whose.address_hash}")[:32]
+    return keys.mailer.keyed_hash(purpose, whose.key)[:32]
 
 
 def hash_token(token: str) -> str:

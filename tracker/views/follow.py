@@ -156,5 +156,3 @@ def _expected(choices: Choices, now: dt.datetime) -> float:
         return schedule.first_slot(choices.rhythm, moment).period
 
     return expected.per_month(db.session(), choices.follows, period_of, now=now)
-
-

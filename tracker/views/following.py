@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 from werkzeug.wrappers import Response as AnyResponse
 
-from tracker import clock, db, pages
+from tracker import clock, db, emails, pages
 from tracker.config import Config
 from tracker.errors import Invalid
 from tracker.forms.subscription import (
@@ -78,15 +79,13 @@ def words(choices: Choices, channel: Channel) -> Words:
     """Choices in words, for the page on which somebody checks them. A feed has no rhythm, a mailbox nothing to hide."""
     return Words(
         [_follow(one) for one in choices.follows],
-        "" if channel is Channel.FEED else pages.rhythm_words(choices.rhythm),
+        "" if channel is Channel.FEED else emails.rhythm_words(choices.rhythm),
         pages.language_name(choices.language) if len(pages.languages()) > 1 else "",
         gettext(choices.disclosure.label) if channel is Channel.EMAIL else "",
     )
 
 
-def show(
-    subscriber: Subscriber, door: Door, *, done: str | None = None, **forms: object
-) -> str:
+def show(subscriber: Subscriber, door: Door, *, done: str | None = None, **forms: object) -> str:
     """The manage page, with the forms that were refused instead of fresh ones."""
     session, now = db.session(), clock.now()
     choices = current(subscriber)
@@ -177,7 +176,7 @@ def config() -> Config:
     return found
 
 
-def public_url(endpoint: str, **values: str) -> str:
+def public_url(endpoint: str, **values: Any) -> str:
     """The address of a page as others reach it."""
     return config().public_url + url_for(endpoint, **values)
 

@@ -46,7 +46,9 @@ def act() -> ResponseReturnValue:
     words = request.form.get("passphrase", "")
     subscriber = readers.find_mailbox(db.session(), words)
     if subscriber is None:
-        error = gettext("No mailbox opens with these words. Check each of the six; a mailbox that was erased is gone.")
+        error = gettext(
+            "No mailbox opens with these words. Check each of the six; a mailbox that was erased is gone."
+        )
         return render_template("follow/mailbox_door.html", error=error), 422
     door = Door(url_for("mailbox.act"), {"passphrase": readers.normal(words)})
     wanted = request.form.get("act", "open")
