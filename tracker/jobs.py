@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,7 +20,7 @@ from flask_babel import force_locale
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import bounce_mailbox, bounces, capture, db, dispatch, media, packs, storage, timestamps
+from tracker import bounce_mailbox, bounces, capture, db, dispatch, emails, media, packs, storage, timestamps
 from tracker.config import Config
 from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
@@ -33,8 +34,10 @@ from tracker.services import (
     evidence,
     exhibits,
     ledger,
+    old_addresses,
     private_roots,
     sign_ins,
+    sign_ups,
     subscriptions,
 )
 from tracker.services import bounces as came_back
@@ -49,6 +52,7 @@ def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda:
     for part in (
         publish_due,
         expire_consents,
+        take_sign_ups,
         dispatch.compose_due,
         dispatch.send_due,
         capture_due,
@@ -92,6 +96,30 @@ def publish_due(
     if done["published"]:
         _log.info("evidence-published", count=done["published"])
     return +done
+
+
+def take_sign_ups(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Open what came in at the public form, and queue the mails that ask whether it was them."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        compose = partial(emails.confirmation, config=config, now=now)
+        wait = dt.timedelta(hours=config.confirm_link_hours)
+        # Those of older releases first: until then their addresses would not be found.
+        while not stopping():
+            with _transaction(engine) as session:
+                if not old_addresses.rekey(session, keys, now=now):
+                    break
+        while not stopping():
+            with _transaction(engine) as session:
+                taken = sign_ups.take_sign_ups(session, keys=keys, compose=compose, confirm_for=wait, now=now)
+            if not taken:
+                break
+            done += taken
+    if done["dropped"]:
+        _log.warning("sign-ups-dropped", count=done["dropped"])
+    return Counter({f"sign-ups {what}": count for what, count in done.items()})
 
 
 def capture_due(

@@ -163,7 +163,11 @@ def _subscribers(connection: sa.Connection) -> None:
         table.add_column(sa.Column("read_token_hash", sa.String(length=64), nullable=True))
         table.add_column(sa.Column("soft_bounces", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("rest_until", MOMENT, nullable=True))
-        table.create_unique_constraint(op.f("uq_subscriber_read_token_hash"), ["read_token_hash"])
+        table.add_column(sa.Column("old_manage_hash", sa.String(length=64), nullable=True))
+        table.add_column(sa.Column("old_leave_hash", sa.String(length=64), nullable=True))
+        table.add_column(sa.Column("old_links_until", sa.Date(), nullable=True))
+        for name in ("read_token_hash", "old_manage_hash", "old_leave_hash"):
+            table.create_unique_constraint(op.f(f"uq_subscriber_{name}"), [name])
     with op.batch_alter_table("subscriber") as table:
         for name in ("channel", "disclosure", "follow_key", "address_old", "soft_bounces"):
             table.alter_column(name, server_default=None)
@@ -376,10 +380,12 @@ def downgrade() -> None:
     with op.batch_alter_table("follow") as table:
         table.drop_column("value")
     with op.batch_alter_table("subscriber") as table:
-        table.drop_constraint(op.f("uq_subscriber_read_token_hash"), type_="unique")
+        for name in ("read_token_hash", "old_manage_hash", "old_leave_hash"):
+            table.drop_constraint(op.f(f"uq_subscriber_{name}"), type_="unique")
         for name in (
             "channel", "address_old", "disclosure", "openpgp_sealed", "follow_key", "paused_until", "renewed_at",
-            "renewal_asked_at", "read_token_hash", "soft_bounces", "rest_until",
+            "renewal_asked_at", "read_token_hash", "soft_bounces", "rest_until", "old_manage_hash",
+            "old_leave_hash", "old_links_until",
         ):  # fmt: skip
             table.drop_column(name)
         table.alter_column("address_hash", existing_type=sa.String(length=64), nullable=False)
