@@ -140,7 +140,7 @@ def test_replies_of_many_lines_are_one_reply(talk: Talk, script: Script) -> None
         assert outcomes(connection.send(parcels(2))) == [OURS, SENT]
 
 
-@pytest.mark.parametrize("how", [DROP, RESET, HANG, Drip()])
+@pytest.mark.parametrize("how", [DROP, RESET, HANG, Drip(b"450-" + b"x" * 4000)])
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "dot"])
 def test_a_connection_lost_at_a_stage_leaves_only_the_dot_in_doubt(
     talk: Talk, script: Script, stage: str, how: object
@@ -215,7 +215,12 @@ def test_what_is_no_reply_is_no_answer(
 
 @pytest.mark.parametrize(
     ("stage", "answer", "outcome"),
-    [("MAIL", "354 go", LATER), ("RCPT", "354 go", LATER), ("DATA", "250 OK", LATER), ("dot", "354 go", DOUBTFUL)],
+    [
+        ("MAIL", "354 go", LATER),
+        ("RCPT", "354 go", LATER),
+        ("DATA", "250 OK", LATER),
+        ("dot", "354 go", DOUBTFUL),
+    ],
 )
 def test_an_answer_to_another_question_ends_the_conversation(
     talk: Talk, script: Script, stage: str, answer: str, outcome: Outcome

@@ -18,7 +18,9 @@ from tracker.mailer import Outcome, Parcel, Patience, Unreachable
 from tracker.mailer.opening import is_loopback
 
 HOST = "relay.arvenia.example"
-PARCEL = Parcel(1, "digest@arvenia.example", "reader@arvenia.example", "<1@arvenia.example>", b"A: b\r\n\r\nc\r\n")
+PARCEL = Parcel(
+    1, "digest@arvenia.example", "reader@arvenia.example", "<1@arvenia.example>", b"A: b\r\n\r\nc\r\n"
+)
 SHORT = Patience(opening=0.5, stage=0.3, dot=0.4)
 Certificate = Callable[..., ssl.SSLContext]
 
@@ -134,7 +136,18 @@ def test_a_relay_that_offers_no_starttls_gets_nothing(send: Send, login: tuple[s
 
 @pytest.mark.usefixtures("_far_away")
 @pytest.mark.parametrize(
-    "action", ["454 4.7.0 not now", "502 5.5.1 what", "421 bye", DROP, RESET, HANG, Drip(), b"220 go\r\nwhat", b"x\r\n"]
+    "action",
+    [
+        "454 4.7.0 not now",
+        "502 5.5.1 what",
+        "421 bye",
+        DROP,
+        RESET,
+        HANG,
+        Drip(),
+        b"220 go\r\nwhat",
+        b"x\r\n",
+    ],
 )
 def test_a_relay_that_drops_starttls_gets_nothing(
     certificate: Certificate, send: Send, action: object
@@ -175,21 +188,22 @@ def test_a_relay_on_this_machine_needs_no_tls(send: Send) -> None:
 
 def test_a_wrong_password_is_told_by_its_code(send: Send, certificate: Certificate) -> None:
     with smtp_server(Script(login=("me", "s3cret"))) as server:
-        with pytest.raises(Unreachable, match="^535 AUTH$"):
+        with pytest.raises(Unreachable, match=r"^535 AUTH$"):
             send(server, url=server.url_at("127.0.0.1").replace("s3cret", "other"))
         assert send(server, url=server.url_at("127.0.0.1").replace("s3cret", "s%33cret")) is Outcome.SENT
 
 
 @pytest.mark.parametrize("stage", ["connect", "EHLO"])
 @pytest.mark.parametrize(
-    "action", [DROP, RESET, HANG, Drip(), "421 busy", "554 no", b"\xff\r\n", b"220-x\r\n" * 20_000, b"x" * 10_000]
+    "action",
+    [DROP, RESET, HANG, Drip(), "421 busy", "554 no", b"\xff\r\n", b"220-x\r\n" * 20_000, b"x" * 10_000],
 )
 def test_a_relay_that_does_not_say_hello_is_unreachable_within_the_time(
     send: Send, stage: str, action: object
 ) -> None:
     script = Script().on(stage, action, times=None)  # type: ignore[arg-type]
     started = time.monotonic()
-    with smtp_server(script) as server, pytest.raises(Unreachable, match="connect|EHLO"):
+    with smtp_server(script) as server, pytest.raises(Unreachable, match=r"connect|EHLO"):
         send(server, "127.0.0.1")
     assert time.monotonic() - started < 3
 
@@ -203,7 +217,7 @@ def test_nobody_there_is_unreachable(make_config: Callable[..., Config]) -> None
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    with pytest.raises(Unreachable, match="^ConnectionRefusedError connect$"):
+    with pytest.raises(Unreachable, match=r"^ConnectionRefusedError connect$"):
         mailer.connect(make_config(smtp_url=f"smtp://127.0.0.1:{port}"))
 
 
