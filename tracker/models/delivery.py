@@ -70,7 +70,9 @@ class Digest(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     issue_id: Mapped[int] = mapped_column(ForeignKey("issue.id", ondelete="RESTRICT"))
     code: Mapped[str] = mapped_column(String(9))  # "K7F2-9QXM": a forged one is told by it.
-    content_key: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 over all that it was made from.
+    content_key: Mapped[str] = mapped_column(
+        String(64), unique=True
+    )  # SHA-256 over all that it was made from.
     frequency: Mapped[Frequency]
     language: Mapped[str] = mapped_column(String(35))
     disclosure: Mapped[Disclosure]
