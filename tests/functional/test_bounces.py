@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,13 +17,15 @@ from structlog.testing import capture_logs
 from tests import bounced
 from tests.bounced import BOUNCE_ADDRESS, sender, sent, someone
 from tests.imap import Mailbox, imap_server
-from tracker import bounce_mailbox, create_app, jobs
+from tests.mail import Inbox, follower, smtp_server
+from tracker import bounce_mailbox, create_app, dispatch, jobs
 from tracker.cli import main
 from tracker.config import Config
 from tracker.keyring import Keyring
 from tracker.models import Subscriber
 from tracker.services import bounces as service
-from tracker.vocabulary import SubscriberState
+from tracker.services import deliveries
+from tracker.vocabulary import DeliveryKind, SubscriberState
 
 HOUR, FIVE = dt.timedelta(hours=1), dt.timedelta(minutes=5)
 USER = "bounces%40arvenia.example"
@@ -295,3 +298,54 @@ def test_a_file_that_is_not_there_is_one_line(run: Callable[..., Result], tmp_pa
     assert "none.eml cannot be read: No such file or directory." in done.output
     assert run("bounces", "read", "-", input=b"").output == "There was nothing to read.\n"
     assert run("bounces", "read").exit_code == 2
+
+
+class Envelopes(Inbox):
+    """Also remembers the senders on envelopes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.senders: list[str] = []
+
+    async def handle_MAIL(self, *words: Any) -> str:  # noqa: N802
+        self.senders.append(words[3])
+        return await super().handle_MAIL(*words)
+
+
+def test_a_mail_that_was_sent_comes_back_and_the_person_gets_no_more(
+    make_config: Callable[..., Config],
+    database_url: str,
+    session: Session,
+    keys: Keyring,
+    now: dt.datetime,
+    tmp_path: Path,
+) -> None:
+    folder, relay = maildir(tmp_path / "Maildir", []), Envelopes()
+    with smtp_server(relay) as url:
+        config = make_config(
+            database_url=database_url,
+            bounce_address=BOUNCE_ADDRESS,
+            bounce_mailbox=f"maildir:{folder}",
+            smtp_url=url,
+        )
+        reader = follower(session, keys, config, now)
+        for number in range(2):
+            content = b"Subject: %d\r\n\r\nHello\r\n" % number
+            mail = deliveries.Mail(f"<{number:032x}@arvenia.example>", content)
+            deliveries.enqueue(
+                session, mail, kind=DeliveryKind.RENEWAL, keys=keys, now=now, subscriber=reader,
+                due_at=now + number * 2 * HOUR,
+            )  # fmt: skip
+        session.commit()
+        app = create_app(config)
+        assert dispatch.send_due(app, now)["sent"] == 1
+        (folder / "new" / "1").write_bytes(bounced.postfix(relay.senders[0]))
+
+        assert jobs.read_bounces(app, now + HOUR) == {STOPPED: 1}
+
+        dispatch.send_due(app, now + 2 * HOUR)
+        app.extensions["engine"].dispose()
+
+    assert relay.senders[0].startswith("bounce+1-")
+    assert len(relay.mails) == 1
+    assert states(session, [reader]) == [SubscriberState.FAILED]
