@@ -173,6 +173,9 @@ class Round:
                     batch = self._prepare(engine, claimed, config, keys, moment)
                     if not batch:
                         continue
+                    if connection is not None and not connection.alive():
+                        connection.close()
+                        connection = None
                     if connection is None:
                         try:
                             connection = mailer.connect(config)
