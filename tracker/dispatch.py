@@ -167,7 +167,8 @@ class Round:
                     # The time of the call and what has passed since, so that leases are true in a long run too.
                     moment = self.now + dt.timedelta(seconds=time.monotonic() - started)
                     with _transaction(engine) as session:
-                        claimed = deliveries.claim(session, most=size, now=moment)
+                        most = min(size, _STOP_AFTER - in_a_row) if in_a_row else size
+                        claimed = deliveries.claim(session, most=most, now=moment)
                     if not claimed:
                         break
                     batch = self._prepare(engine, claimed, config, keys, moment)

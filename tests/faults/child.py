@@ -27,9 +27,15 @@ def die(*_: Any, **__: Any) -> Any:
 
 
 def before_generation_commit() -> None:
+    @event.listens_for(Session, "after_flush")
+    def look(session: Session, _context: Any) -> None:
+        session.info["digest"] = session.info.get("digest") or any(
+            isinstance(row, Digest) for row in session.new
+        )
+
     @event.listens_for(Session, "before_commit")
-    def look(session: Session) -> None:
-        if any(isinstance(row, Digest) for row in session):
+    def end(session: Session) -> None:
+        if session.info.get("digest"):
             die()
 
 

@@ -70,6 +70,7 @@ def start(point: str, config: Config, now: dt.datetime = SEVEN) -> subprocess.Po
         "TRACKER_DATABASE_URL": config.sqlalchemy_url,
         "TRACKER_SMTP_URL": config.smtp_url.get_secret_value(),
         "TRACKER_BASE_URL": config.base_url,
+        "TRACKER_DIGEST_JITTER_MINUTES": "0",
         "PATH": os.environ["PATH"],
     }
     return subprocess.Popen(
