@@ -25,6 +25,8 @@ LAYERS = [
         "timestamps",
         "wrapping_keys",
         "keyring",
+        "journal",
+        "calendars",
         "db",
         "mailer",
         "emails",
@@ -34,7 +36,7 @@ LAYERS = [
         "pages",
         "packs",
     },
-    {"jobs", "fsck", "views"},
+    {"jobs", "journal_rounds", "team_jobs", "fsck", "views"},
     {"", "scheduler", "wsgi"},
     {"cli", "__main__"},
 ]

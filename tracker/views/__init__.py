@@ -5,6 +5,7 @@ from flask import Blueprint
 from tracker.views import (
     accounts,
     assignments,
+    calendars,
     captures,
     changes,
     comments,
@@ -17,6 +18,7 @@ from tracker.views import (
     findings,
     follow,
     health,
+    issues,
     ledger,
     packs,
     replies,
@@ -49,4 +51,6 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     findings.blueprint,
     replies.blueprint,
     health.blueprint,
+    issues.blueprint,
+    calendars.blueprint,
 )
