@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.published import Record
+from tracker.vocabulary import Grade
 
 
 def events(client: Client, address: str) -> list[dict[str, object]]:
@@ -28,7 +29,7 @@ def test_every_assessed_recommendation_is_a_day_of_its_own(
     client: Client, session: Session, make: Factory, now: dt.datetime
 ) -> None:
     record = Record(session, make, now)
-    finding = record.finding(record.second)
+    finding = record.finding(record.second, None, Grade.C, record.evidence(record.second))
 
     for address in ("/reviews.ics", "/reports/lower-valley/reviews.ics"):
         (event,) = events(client, address)
@@ -55,7 +56,7 @@ def test_the_same_record_gives_the_same_bytes_on_every_day_and_304(
     client: Client, session: Session, make: Factory, now: dt.datetime
 ) -> None:
     record = Record(session, make, now)
-    record.finding(record.second)
+    record.finding(record.second, None, Grade.C, record.evidence(record.second))
     with time_machine.travel(now, tick=False):
         first = client.http.get("/reviews.ics")
     with time_machine.travel(now + dt.timedelta(days=400), tick=False):
@@ -70,10 +71,10 @@ def test_a_new_finding_moves_the_day_and_keeps_the_event(
     client: Client, session: Session, make: Factory, now: dt.datetime
 ) -> None:
     record = Record(session, make, now)
-    record.finding(record.second)
+    record.finding(record.second, None, Grade.C, record.evidence(record.second))
     (before,) = events(client, "/reviews.ics")
     record.now += dt.timedelta(days=30)
-    record.finding(record.second)
+    record.finding(record.second, None, Grade.C, record.evidence(record.second))
 
     (after,) = events(client, "/reviews.ics")
 

@@ -85,6 +85,12 @@ def whom(session: Session) -> Sequence[Account]:
     ).all()
 
 
+def choose(session: Session, account: Account, *, wanted: bool) -> None:
+    """Somebody wants reminders, or none any more."""
+    account.reminders = wanted
+    session.flush()
+
+
 def rows(session: Session, *, review_months: int, now: dt.datetime) -> list[Row]:
     """The recommendations whose review is overdue or due within thirty days, the same for everybody."""
     today = now.astimezone(dt.UTC).date()
