@@ -19,13 +19,19 @@ from tracker import emails
 from tracker.config import Config
 from tracker.keyring import Keyring
 from tracker.models import LedgerEntry, Recommendation, Report, Subscriber
-from tracker.services import ledger, subscriptions
+from tracker.services import choices as chosen
+from tracker.services import ledger, sign_ups, subscriptions
+from tracker.services.choices import Choices, Followed
 from tracker.services.schedule import Rhythm
-from tracker.services.subscriptions import Choices
-from tracker.vocabulary import EntryKind, Frequency, Scope
+from tracker.vocabulary import EntryKind, Frequency
 
 DAILY = Rhythm(Frequency.DAILY, 0, 1, 7, "UTC")
-EVERYTHING = Choices(DAILY, Scope.EVERYTHING)
+EVERYTHING = Choices(DAILY)
+
+
+def following(*follows: Followed, rhythm: Rhythm = DAILY, **values: Any) -> Choices:
+    """Choices of these things: `following(Followed(Scope.REPORT, report.id))`."""
+    return Choices(rhythm, chosen.tidy(follows), **values)
 
 
 class Events:
@@ -154,17 +160,7 @@ def follower(
     choices: Choices = EVERYTHING,
 ) -> Subscriber:
     """Somebody who has asked and confirmed, whose confirmation mail is not in the way."""
-    subscriber = subscriptions._find_or_add(
-        session,
-        keys.keyed_hash("subscriber", subscriptions.canonical(address)),
-        keys.seal(
-            address.encode(),
-            subscriptions.address_context(keys.keyed_hash("subscriber", subscriptions.canonical(address))),
-        ),
-        choices,
-        keys,
-        now,
-    )
+    subscriber = sign_ups.find_or_add(session, address, choices, keys=keys, now=now)
     subscriptions.change(session, subscriber, choices, now=now)
     session.commit()
     return subscriber

@@ -1,4 +1,4 @@
-"""What the clock does: compose the digests that are due, send what waits, forget what should be forgotten.
+"""What the clock does: publish, take back, compose and send, capture, forget, seal.
 
 `tick` may run at any time, as often as one likes, in several processes at once: what is owed stands in tables under
 unique keys. One failure does not stop the rest.
@@ -21,57 +21,71 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import capture, clock, db, emails, journal_rounds, mailer, media, packs, storage, team_jobs, timestamps
+from tracker import (
+    bounce_mailbox,
+    bounces,
+    capture,
+    clock,
+    db,
+    dispatch,
+    emails,
+    journal_rounds,
+    media,
+    packs,
+    storage,
+    team_jobs,
+    timestamps,
+)
 from tracker.config import Config
 from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
-from tracker.models import Capture, Delivery, Heartbeat
+from tracker.models import Capture, Heartbeat
 from tracker.services import (
     accounts,
     attempts,
     captures,
     consents,
-    deliveries,
-    digests,
     erasure,
     evidence,
     exhibits,
     issues,
     ledger,
+    old_addresses,
     private_roots,
     reminders,
     renewals,
     sending,
     sign_ins,
+    sign_ups,
     subscriptions,
 )
+from tracker.services import bounces as came_back
 from tracker.services import timestamps as stamps
-from tracker.services.deliveries import Mail
-from tracker.services.digests import Letter
 from tracker.vocabulary import HoldReason
 
 _log = structlog.get_logger()
 
-# So many mails refused in a row for reasons that are ours: more would only be refused too.
-_STOP_AFTER = 5
+# After so many failures in one look the rest waits for the next one.
+_MOST_FAILURES = 5
 _FORGET_CLOCKS = dt.timedelta(days=90)
 
 
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
     done: Counter[str] = Counter()
-    parts = (
+    for part in (
         journal_rounds.check,  # First: if an old backup was restored, nothing may be composed or sent.
         publish_due,
         expire_consents,
-        compose_due,
+        take_sign_ups,
+        dispatch.compose_due,
         team_jobs.ask_renewals,
         team_jobs.remind,
-        send_due,
+        dispatch.send_due,
         capture_due,
         purge,
-    )
-    for part in parts:
+        read_bounces,
+    ):
         try:
             done += part(app, now, stopping=stopping)
         except Exception as error:  # noqa: BLE001 - the rest must go on.
@@ -111,118 +125,28 @@ def publish_due(
     return +done
 
 
-def compose_due(
+def take_sign_ups(
     app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
 ) -> Counter[str]:
-    """Compose every digest that is due and queue its mail."""
+    """Open what came in at the public form, and queue the mails that ask whether it was them."""
     done: Counter[str] = Counter()
     with _ready(app) as (config, keys, engine):
-        with db.reading(), _transaction(engine) as session:
-            waiting = list(digests.due(session, now=now))
-        if waiting:
-            # So that each digest carries a checkpoint that covers what it tells.
-            with _transaction(engine) as session:
-                _sign(session, config, keys, now)
-        for subscriber_id in waiting:
-            if stopping():
-                break
-            try:
-                # Composed before the writer's place is taken, so that people who save something do not wait.
-                with db.reading(), _transaction(engine) as session:
-                    prepared = digests.prepare(
-                        session, subscriber_id, keys=keys, compose=_compose(config, now), now=now
-                    )
-                outcome = None
-                if prepared is not None:
-                    with _transaction(engine) as session:
-                        outcome = digests.keep(session, prepared, keys=keys, now=now)
-            except Exception as error:  # noqa: BLE001 - one person's digest must not stop everybody's.
-                _log.error("digest-failed", subscriber=subscriber_id, error=type(error).__name__)
-                done["failed"] += 1
-            else:
-                if outcome is not None:
-                    done[outcome.value] += 1
-    if done:
-        _log.info("digests-composed", **{name.replace(" ", "_"): count for name, count in done.items()})
-    return done
-
-
-def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
-    """Send every mail that waits, one after another."""
-    done: Counter[str] = Counter()
-    started = time.monotonic()
-    refused_in_a_row = 0
-    with _ready(app) as (config, keys, engine), mailer.transport(config) as transport:
-        with _transaction(engine) as session:
-            if doubtful := deliveries.recover(session, now=now):
-                _log.warning("mails-perhaps-sent-twice", count=doubtful)
-                done["perhaps sent before"] += doubtful
+        compose = partial(emails.confirmation, config=config, now=now)
+        wait = dt.timedelta(hours=config.confirm_link_hours)
+        # Those of older releases first: until then their addresses would not be found.
         while not stopping():
-            # The time of the call and what has passed since, so that leases are true in a long run too.
-            moment = now + dt.timedelta(seconds=time.monotonic() - started)
             with _transaction(engine) as session:
-                delivery = deliveries.claim(session, now=moment)
-            if delivery is None:
+                if not old_addresses.rekey(session, keys, now=now):
+                    break
+        while not stopping():
+            with _transaction(engine) as session:
+                taken = sign_ups.take_sign_ups(session, keys=keys, compose=compose, confirm_for=wait, now=now)
+            if not taken:
                 break
-            try:
-                outcome = _send(engine, delivery, transport, config, keys, moment)
-            except Exception as error:  # noqa: BLE001 - the lease ends by itself and the mail is tried again.
-                _log.error("delivery-failed", delivery=delivery.id, error=type(error).__name__)
-                outcome = "failed"
-            done[outcome] += 1
-            refused_in_a_row = refused_in_a_row + 1 if outcome == "refused by our relay" else 0
-            if refused_in_a_row >= _STOP_AFTER:
-                _log.error("relay-refuses-our-mails", in_a_row=refused_in_a_row)
-                break
-    if done:
-        _log.info("mails-sent", **{name.replace(" ", "_"): count for name, count in done.items()})
-    return done
-
-
-def _send(
-    engine: Engine,
-    delivery: Delivery,
-    transport: mailer.Transport,
-    config: Config,
-    keys: Keyring,
-    now: dt.datetime,
-) -> str:
-    with _transaction(engine) as session:
-        delivery = session.merge(delivery, load=False)
-        if not deliveries.wanted(session, delivery, now=now) or not digests.refresh(
-            session, delivery, keys=keys, compose=_compose(config, now), now=now
-        ):
-            return "not wanted any more"
-        taken_back = digests.taken_back(session, delivery)
-        recipient = subscriptions.address(delivery.subscriber, keys)
-        message = keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id))
-
-    def before_end() -> bool:
-        with _transaction(engine) as session:
-            # Withdrawn while it was on its way: no dot, and when the lease ends it is composed again.
-            if digests.taken_back(session, delivery) != taken_back:
-                return False
-            return deliveries.data_sent(session, delivery, now=now)
-
-    try:
-        answer = transport.send(recipient, delivery.message_id, message, before_end)
-    except mailer.Doubtful:
-        # Left as it is: when the lease ends it is counted as ambiguous and sent once more.
-        return "answer lost"
-    except mailer.TakenOver:
-        return "taken over"
-    except mailer.RecipientRefused as refusal:
-        with _transaction(engine) as session:
-            deliveries.refused(session, delivery, answer=refusal.answer, now=now)
-        return "refused for good"
-    except mailer.NotSent as refusal:
-        with _transaction(engine) as session:
-            deliveries.retry(session, delivery, answer=refusal.answer, now=now)
-        ours = isinstance(refusal, mailer.SenderRefused | mailer.Unreachable)
-        return "refused by our relay" if ours else "to be tried again"
-    with _transaction(engine) as session:
-        deliveries.sent(session, delivery, answer=answer, now=now)
-    return "sent"
+            done += taken
+    if done["dropped"]:
+        _log.warning("sign-ups-dropped", count=done["dropped"])
+    return Counter({f"sign-ups {what}": count for what, count in done.items()})
 
 
 def capture_due(
@@ -318,6 +242,44 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
     return Counter()
 
 
+def read_bounces(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Look into the mailbox of bounces, every five minutes, and do what they ask for."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        if config.bounces is None:
+            return done
+        with _transaction(engine) as session:
+            if not came_back.claim(session, now=now):
+                return done
+
+        def handle(mail: bytes) -> bool | None:
+            report = bounces.read(mail)
+            if report is None or not report.tokens:
+                return False
+            try:
+                with _transaction(engine) as session:
+                    taken = came_back.take(session, report, keys=keys, now=now)
+            except Exception as error:  # noqa: BLE001 - it stays where it is, and the others must go on.
+                _log.error("bounce-failed", error=type(error).__name__)
+                done["failed"] += 1
+                return None
+            done[taken.value] += 1
+            return True
+
+        def enough() -> bool:
+            return stopping() or done["failed"] >= _MOST_FAILURES
+
+        try:
+            bounce_mailbox.visit(config.bounces, handle, stopping=enough)
+        except bounce_mailbox.MailboxFailed as error:
+            _log.error("bounce-mailbox-failed", reason=str(error))
+    if +done:
+        _log.info("bounces-read", **{taken.name.lower(): done[taken.value] for taken in came_back.Taken})
+    return +done
+
+
 def guard_clock(app: Flask, now: dt.datetime, boot: clock.Boot | None = None) -> bool:
     """Hold all sending if the clock has jumped forward by more than a day since this machine started. True: it did now.
 
@@ -363,7 +325,7 @@ def daily_checkpoint(app: Flask, now: dt.datetime) -> bool:
         position = ledger.position(session)
         if position == (newest.size if newest else 0) or (newest and newest.created_at.date() >= now.date()):
             return False
-        _sign(session, config, keys, now)
+        dispatch.sign_checkpoint(session, config, keys, now)
     return True
 
 
@@ -395,18 +357,6 @@ def daily_timestamp(app: Flask, now: dt.datetime) -> bool:
             stamps.keep(session, subject, token=stamp.token, authority=stamp.authority, stamped_at=stamp.at)
     _log.info("timestamp-kept", subject=subject)
     return True
-
-
-def _sign(session: Session, config: Config, keys: Keyring, now: dt.datetime) -> None:
-    newest = ledger.newest_checkpoint(session)
-    if ledger.position(session) > (newest.size if newest else 0):
-        ledger.take_checkpoint(
-            session, origin=config.ledger_origin, public_key=keys.ledger_public_key, sign=keys.sign, now=now
-        )
-
-
-def _compose(config: Config, now: dt.datetime) -> Callable[[Letter], Mail]:
-    return partial(emails.digest, config=config, now=now)
 
 
 @contextmanager

@@ -65,7 +65,9 @@ class MailerKeys:
 
     def keyed_hash(self, purpose: str, text: str) -> str:
         """A hex HMAC-SHA256 under the purpose's key: finds a thing again without keeping it."""
-        return hmac.new(_derived(self._secret, f"mailer/{purpose}"), text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(
+            _derived(self._secret, f"mailer/{purpose}"), text.encode(), hashlib.sha256
+        ).hexdigest()
 
     def lock(self, plain: bytes, context: str) -> bytes:
         """Encrypt for later (AES-256-GCM). `context` (table, column, row) is bound in: swapped rows do not open."""

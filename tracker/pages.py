@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from flask import Flask, Response, g, request
-from flask_babel import get_locale, gettext
+from flask_babel import get_babel, get_locale, gettext
 from markupsafe import Markup, escape
 
 from tracker import permissions, vocabulary
@@ -134,6 +134,12 @@ def language_name(code: str) -> str:
         return Locale.parse(code, sep="-").get_display_name(get_locale()) or code
     except (UnknownLocaleError, ValueError):
         return code
+
+
+def languages() -> list[str]:
+    """The languages that pages and mails are written in: "en" and every one that has translations."""
+    found: list[Locale] = get_babel().instance.list_translations()
+    return sorted({str(locale).replace("_", "-") for locale in found})
 
 
 def was_and_is(change: Mapping[str, str | None]) -> str:

@@ -25,6 +25,9 @@ from tracker.vocabulary import DeliveryKind
 
 _log = structlog.get_logger()
 
+#: So many are asked in one tick, so that digests do not wait.
+_MOST_ASKED = 500
+
 
 def ask_renewals(
     app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
@@ -33,10 +36,11 @@ def ask_renewals(
     done: Counter[str] = Counter()
     with app.app_context(), force_locale("en"):
         with db.reading(), db.new_session(db.engine()) as session:
-            waiting = [] if sending.held(session) else renewals.due(session, now=now)
+            held = sending.held(session)
+            waiting = [] if held else [one.id for one in subscriptions.due_for_renewal(session, now)]
         if not waiting or not _is_mailer(app):
             return done
-        for number in waiting:
+        for number in waiting[:_MOST_ASKED]:
             if stopping():
                 break
             try:
@@ -50,7 +54,7 @@ def ask_renewals(
 
 def _ask(app: Flask, session: Session, number: int, now: dt.datetime) -> bool:
     subscriber = session.get(Subscriber, number)
-    if subscriber is None or not renewals.asked(session, subscriber, now=now):
+    if subscriber is None or not subscriptions.renewal_asked(session, subscriber, now=now):
         return False
     config, keys = _parts(app)
     manage = subscriptions.manage_token(subscriber, keys)
@@ -63,7 +67,7 @@ def _ask(app: Flask, session: Session, number: int, now: dt.datetime) -> bool:
         now=now,
         manage_url=f"{config.public_url}/follow/manage/{manage}",
         leave_url=f"{config.public_url}/unsubscribe/{subscriptions.leave_token(subscriber, keys)}",
-        days=renewals.FORGET_AFTER.days,
+        days=subscriptions.ANSWER_WITHIN[subscriber.channel].days,
     )
     deliveries.enqueue(
         session, mail, kind=DeliveryKind.RENEWAL, keys=keys, now=now, subscriber=subscriber, period=period

@@ -418,7 +418,10 @@ class HoldReason(Word):
 
     CONFIGURED = "configured", N_("Every issue waits for its release here")
     CLOCK = "clock", N_("The clock jumped forward by more than a day")
-    RESTORED = "restored", N_("The database is older than the journal of what was sent: a backup was restored")
+    RESTORED = (
+        "restored",
+        N_("The database is older than the journal of what was sent: a backup was restored"),
+    )
     REFUSED = "refused", N_("The mail server refused five mails in a row for a reason that is ours")
     BY_HAND = "by-hand", N_("An admin held it")
 

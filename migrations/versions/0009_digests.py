@@ -108,6 +108,14 @@ def _new_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_departure")),
     )
     op.create_table(
+        "mail_rate",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("granted", sa.JSON(), nullable=False),
+        sa.Column("asked_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_mail_rate")),
+    )
+    op.create_index(op.f("ix_mail_rate_asked_at"), "mail_rate", ["asked_at"])
+    op.create_table(
         "reminder",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("account_id", sa.Integer(), nullable=False),
@@ -147,9 +155,13 @@ def _new_tables() -> None:
         "piece",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("entry_seq", sa.Integer(), nullable=True),
         sa.Column("raw", sa.Boolean(), nullable=False),
         sa.Column("text", sa.LargeBinary(), nullable=False),
         sa.Column("html", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["entry_seq"], ["ledger_entry.seq"], name=op.f("fk_piece_entry_seq"), ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_piece")),
         sa.UniqueConstraint("sha256", name=op.f("uq_piece_sha256")),
     )
@@ -180,7 +192,11 @@ def _subscribers(connection: sa.Connection) -> None:
         table.add_column(sa.Column("read_token_hash", sa.String(length=64), nullable=True))
         table.add_column(sa.Column("soft_bounces", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("rest_until", MOMENT, nullable=True))
-        table.create_unique_constraint(op.f("uq_subscriber_read_token_hash"), ["read_token_hash"])
+        table.add_column(sa.Column("old_manage_hash", sa.String(length=64), nullable=True))
+        table.add_column(sa.Column("old_leave_hash", sa.String(length=64), nullable=True))
+        table.add_column(sa.Column("old_links_until", sa.Date(), nullable=True))
+        for name in ("read_token_hash", "old_manage_hash", "old_leave_hash"):
+            table.create_unique_constraint(op.f(f"uq_subscriber_{name}"), [name])
     with op.batch_alter_table("subscriber") as table:
         for name in ("channel", "disclosure", "follow_key", "address_old", "soft_bounces"):
             table.alter_column(name, server_default=None)
@@ -212,6 +228,7 @@ def _digests() -> None:
         sa.Column("issue_id", sa.Integer(), nullable=False),
         sa.Column("code", sa.String(length=9), nullable=False),
         sa.Column("content_key", sa.String(length=64), nullable=False),
+        sa.Column("follow_key", sa.String(length=64), nullable=False),
         sa.Column("frequency", word("frequency", *FREQUENCY), nullable=False),
         sa.Column("language", sa.String(length=35), nullable=False),
         sa.Column("disclosure", word("disclosure", "full", "titles", "notice"), nullable=False),
@@ -227,14 +244,22 @@ def _digests() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_digest")),
         sa.UniqueConstraint("content_key", name=op.f("uq_digest_content_key")),
-        sa.UniqueConstraint("issue_id", "code", name=op.f("uq_digest_issue_id_code")),
     )
+    op.create_index("ix_digest_issue_id_code", "digest", ["issue_id", "code"])
     op.create_table(
         "digest_entry",
         sa.Column("digest_id", sa.Integer(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("place_id", sa.Integer(), nullable=True),
+        sa.Column("extra", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["digest_id"], ["digest.id"], name=op.f("fk_digest_entry_digest_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["place_id"],
+            ["recommendation.id"],
+            name=op.f("fk_digest_entry_place_id"),
+            ondelete="RESTRICT",
         ),
         sa.ForeignKeyConstraint(
             ["seq"], ["ledger_entry.seq"], name=op.f("fk_digest_entry_seq"), ondelete="RESTRICT"
@@ -264,6 +289,7 @@ def _digests() -> None:
         sa.Column("ambiguous", sa.Integer(), nullable=False),
         sa.Column("last_answer", sa.String(length=200), nullable=True),
         sa.Column("done_at", MOMENT, nullable=True),
+        sa.Column("bounced_at", MOMENT, nullable=True),
         sa.ForeignKeyConstraint(
             ["account_id"], ["account.id"], name=op.f("fk_delivery_account_id"), ondelete="CASCADE"
         ),
@@ -317,6 +343,7 @@ def _keep(connection: sa.Connection, old: list, ways: list) -> None:
                     issue_id=hours[hour],
                     code=f"{code[:4]}-{code[4:]}",
                     content_key=name.hex(),
+                    follow_key="",
                     frequency=frequency,
                     language="en",
                     disclosure="full",
@@ -372,7 +399,9 @@ def downgrade() -> None:
             " WHERE id IN (SELECT subscriber_id FROM delivery WHERE kind = 'digest' AND state = 'pending')"
         )
     )
-    for table in ("delivery", "digest_entry", "digest", "issue", "piece", "reminder", "sending", "sign_up", "departure"):
+    for table in (
+        "delivery", "digest_entry", "digest", "issue", "mail_rate", "piece", "reminder", "sending", "sign_up", "departure",
+    ):  # fmt: skip
         op.drop_table(table)
     op.drop_table("recommendation_theme")
     op.drop_table("theme")
@@ -388,10 +417,12 @@ def downgrade() -> None:
     with op.batch_alter_table("follow") as table:
         table.drop_column("value")
     with op.batch_alter_table("subscriber") as table:
-        table.drop_constraint(op.f("uq_subscriber_read_token_hash"), type_="unique")
+        for name in ("read_token_hash", "old_manage_hash", "old_leave_hash"):
+            table.drop_constraint(op.f(f"uq_subscriber_{name}"), type_="unique")
         for name in (
             "channel", "address_old", "disclosure", "openpgp_sealed", "follow_key", "paused_until", "renewed_at",
-            "renewal_asked_at", "read_token_hash", "soft_bounces", "rest_until", "left_noted_at",
+            "renewal_asked_at", "read_token_hash", "soft_bounces", "rest_until", "old_manage_hash",
+            "old_leave_hash", "old_links_until", "left_noted_at",
         ):  # fmt: skip
             table.drop_column(name)
         table.alter_column("address_hash", existing_type=sa.String(length=64), nullable=False)

@@ -35,7 +35,7 @@ def utc(text: str) -> dt.datetime:
 
 rhythms = st.builds(
     Rhythm,
-    frequency=st.sampled_from(Frequency),
+    frequency=st.sampled_from([Frequency.DAILY, Frequency.WEEKLY, Frequency.MONTHLY]),
     weekday=st.integers(0, 6),
     month_day=st.integers(1, 31),
     hour=st.integers(0, 23),
@@ -134,3 +134,118 @@ def test_a_year_of_ticks_meets_every_local_date_exactly_once(zone: str, hour: in
     gaps = {(later - earlier).days for earlier, later in itertools.pairwise(met)}
     # Where a whole day did not happen, its digest and the next day's are one.
     assert gaps == {1} or (zone == "Pacific/Apia" and year == 2011 and gaps == {1, 2})
+
+
+# Turns, as the composer of digests asks for them
+
+
+every_rhythm = st.builds(
+    Rhythm,
+    frequency=st.sampled_from(Frequency),
+    weekday=st.integers(0, 6),
+    month_day=st.integers(1, 31),
+    hour=st.integers(0, 23),
+    timezone=st.sampled_from(ODD_ZONES) | st.sampled_from(schedule.timezones()),
+)
+pauses = st.lists(st.integers(1, 40 * 24 * 60), min_size=1, max_size=12)
+
+
+def as_it_happens() -> Rhythm:
+    return Rhythm(Frequency.IMMEDIATE, 0, 1, 7, "Asia/Kathmandu")
+
+
+def test_as_it_happens_is_every_full_hour_of_utc_wherever_somebody_lives() -> None:
+    slot = schedule.first_slot(as_it_happens(), utc("2026-11-23T06:30"))
+
+    assert slot == schedule.Slot(dt.date(2026, 11, 23), utc("2026-11-23T07:00"), "immediate/2026-11-23T07")
+    assert schedule.first_slot(as_it_happens(), utc("2026-11-23T23:00")).period == "immediate/2026-11-24T00"
+    assert (
+        schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:00:20")).period
+        == "immediate/2026-11-23T08"
+    )
+
+
+def test_after_a_night_of_downtime_one_hour_stands_for_all_of_them() -> None:
+    slot = schedule.due_slot(
+        utc("2026-11-23T07:00"), dt.date(2026, 11, 23), as_it_happens(), utc("2026-11-24T05:59")
+    )
+
+    assert slot.period == "immediate/2026-11-24T05"
+    assert schedule.next_slot(slot, as_it_happens(), utc("2026-11-24T05:59")).due_at == utc(
+        "2026-11-24T06:00"
+    )
+
+
+def test_a_clock_that_goes_back_an_hour_names_no_turn_twice() -> None:
+    slot = schedule.due_slot(
+        utc("2026-11-23T08:00"), dt.date(2026, 11, 23), as_it_happens(), utc("2026-11-23T07:10")
+    )
+    assert slot.period == "immediate/2026-11-23T08"
+    assert (
+        schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:10")).period == "immediate/2026-11-23T09"
+    )
+
+
+def test_periods_are_named_by_the_rhythm_and_the_local_date() -> None:
+    weekly = Rhythm(Frequency.WEEKLY, 0, 1, 7, "Pacific/Kiritimati")
+
+    slot = schedule.first_slot(weekly, utc("2026-11-22T12:00"))
+
+    # Monday seven o'clock there is still Sunday in UTC.
+    assert slot == schedule.Slot(dt.date(2026, 11, 23), utc("2026-11-22T17:00"), "weekly/2026-11-23")
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "ends"),
+    [
+        ("America/Santiago", "2026-09-05", "2026-09-06T04:00"),  # The midnight after it does not happen.
+        ("Australia/Lord_Howe", "2026-10-04", "2026-10-04T13:00"),
+        ("Pacific/Apia", "2011-12-29", "2011-12-30T10:00"),  # Nor does the day after it.
+        ("Asia/Kathmandu", "2026-11-22", "2026-11-22T18:15"),
+    ],
+)
+def test_a_pause_ends_with_its_last_day_by_the_persons_own_clock(zone: str, day: str, ends: str) -> None:
+    assert schedule.end_of_day(dt.date.fromisoformat(day), zone) == utc(ends)
+
+
+@given(every_rhythm, moments, pauses)
+def test_turns_only_grow_and_none_comes_twice_however_late_somebody_looks(
+    rhythm: Rhythm, now: dt.datetime, later: list[int]
+) -> None:
+    noted = schedule.first_slot(rhythm, now)
+    assert noted.due_at > now
+    met: list[schedule.Slot] = []
+    for minutes in later:
+        now = max(now, noted.due_at) + dt.timedelta(minutes=minutes - 1)
+        slot = schedule.due_slot(noted.due_at, noted.day, rhythm, now)
+        assert noted.due_at <= slot.due_at <= now
+        met.append(slot)
+        noted = schedule.next_slot(slot, rhythm, now)
+        assert noted.due_at > now
+        assert noted.due_at > slot.due_at
+
+    assert len({slot.period for slot in met}) == len(met)
+    for earlier, after in itertools.pairwise(met):
+        assert after.due_at > earlier.due_at
+        assert (
+            after.day >= earlier.day if rhythm.frequency is Frequency.IMMEDIATE else after.day > earlier.day
+        )
+
+
+@given(every_rhythm, moments)
+def test_no_turn_comes_before_its_local_hour_or_on_another_day_than_was_chosen(
+    rhythm: Rhythm, now: dt.datetime
+) -> None:
+    slot = schedule.first_slot(rhythm, now)
+    for _ in range(6):
+        if rhythm.frequency is Frequency.IMMEDIATE:
+            assert (slot.due_at.minute, slot.due_at.second) == (0, 0)
+        else:
+            local = slot.due_at.astimezone(schedule.zone(rhythm.timezone)).replace(tzinfo=None)
+            assert local >= dt.datetime.combine(slot.day, dt.time(rhythm.hour))
+        if rhythm.frequency is Frequency.WEEKLY:
+            assert slot.day.weekday() == rhythm.weekday
+        if rhythm.frequency is Frequency.MONTHLY:
+            last = (slot.day + dt.timedelta(days=1)).month != slot.day.month
+            assert slot.day.day == rhythm.month_day or (last and slot.day.day < rhythm.month_day)
+        slot = schedule.next_slot(slot, rhythm, slot.due_at)

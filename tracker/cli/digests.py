@@ -73,7 +73,7 @@ def due(now: dt.datetime | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be composed and sent. Changes nothing.")
 def send(now: dt.datetime | None, dry_run: bool) -> None:
     """Compose and deliver what is owed. Safe to repeat, also while the scheduler runs."""
-    from tracker import create_app, jobs, journal_rounds, mailer
+    from tracker import create_app, dispatch, jobs, journal_rounds, mailer
 
     with common.open_tracker() as tracker:
         moment = now or tracker.now
@@ -90,8 +90,8 @@ def send(now: dt.datetime | None, dry_run: bool) -> None:
             held = _say_held(tracker.session)
             tracker.session.rollback()
             with _progress(tracker, moment) as stopping:
-                done = jobs.compose_due(app, moment, stopping=stopping)
-                done += jobs.send_due(app, moment, stopping=stopping)
+                done = dispatch.compose_due(app, moment, stopping=stopping)
+                done += dispatch.send_due(app, moment, stopping=stopping)
         finally:
             app.extensions["engine"].dispose()
     if noticed["taken out again"]:

@@ -35,9 +35,7 @@ def prepare() -> None:
         click.echo(
             f"Keys made in {settings.keys_path}. Keep a copy of them apart from the database's backups."
         )
-    keys = keyring.load(
-            settings.keys_path, settings.secret_key.get_secret_value(), settings.mailer_keys_path
-        )
+    keys = keyring.load(settings.keys_path, settings.secret_key.get_secret_value(), settings.mailer_keys_path)
     engine = db.make_engine(settings.sqlalchemy_url, keys)
     before, head = db.revisions(engine)
     if before != head:

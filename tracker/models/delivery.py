@@ -55,6 +55,8 @@ class Piece(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    # The one entry it tells: pages leave it out as soon as that is withdrawn.
+    entry_seq: Mapped[int | None] = mapped_column(ForeignKey("ledger_entry.seq", ondelete="RESTRICT"))
     raw: Mapped[bool] = mapped_column(default=False)
     text: Mapped[bytes] = mapped_column(LargeBinary)
     html: Mapped[bytes] = mapped_column(LargeBinary)
@@ -66,12 +68,16 @@ class Digest(Base):
     """
 
     __tablename__ = "digest"
-    __table_args__ = (UniqueConstraint("issue_id", "code"),)
+    __table_args__ = (Index("ix_digest_issue_id_code", "issue_id", "code"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     issue_id: Mapped[int] = mapped_column(ForeignKey("issue.id", ondelete="RESTRICT"))
-    code: Mapped[str] = mapped_column(String(9))  # "K7F2-9QXM": a forged one is told by it.
-    content_key: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 over all that it was made from.
+    # "K7F2-9QXM": a forged one is told by it. Made of what is told only: it says nothing about who follows what.
+    code: Mapped[str] = mapped_column(String(9))
+    content_key: Mapped[str] = mapped_column(
+        String(64), unique=True
+    )  # SHA-256 over all that it was made from.
+    follow_key: Mapped[str] = mapped_column(String(64))
     frequency: Mapped[Frequency]
     language: Mapped[str] = mapped_column(String(35))
     disclosure: Mapped[Disclosure]
@@ -95,6 +101,9 @@ class DigestEntry(Base):
 
     digest_id: Mapped[int] = mapped_column(ForeignKey("digest.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(ForeignKey("ledger_entry.seq", ondelete="RESTRICT"), primary_key=True)
+    # Under which recommendation it stands; NULL: under the whole report, or among the corrections.
+    place_id: Mapped[int | None] = mapped_column(ForeignKey("recommendation.id", ondelete="RESTRICT"))
+    extra: Mapped[bool] = mapped_column(default=False)
 
 
 class Delivery(Base):
@@ -134,6 +143,8 @@ class Delivery(Base):
     ambiguous: Mapped[int] = mapped_column(default=0)
     last_answer: Mapped[str | None] = mapped_column(String(200))  # SMTP code and stage; never an address.
     done_at: Mapped[dt.datetime | None]
+    # When the first bounce of it was read: later ones change nothing.
+    bounced_at: Mapped[dt.datetime | None]
 
     subscriber: Mapped[Subscriber | None] = relationship()
     account: Mapped[Account | None] = relationship()
@@ -163,6 +174,19 @@ class Sending(Base):
     journal: Mapped[int] = mapped_column(default=0)
 
     first_releaser: Mapped[Account | None] = relationship(foreign_keys=[first_releaser_id])
+
+
+class MailRate(Base):
+    """How many mails all senders together were granted lately: over all, or to one domain. Forgotten after minutes.
+
+    `key` is a keyed hash of which of them it is.
+    """
+
+    __tablename__ = "mail_rate"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    granted: Mapped[dict[str, int]] = mapped_column(JSON)  # Second (UTC, since 1970) -> how many.
+    asked_at: Mapped[dt.datetime] = mapped_column(index=True)
 
 
 class Reminder(Base):

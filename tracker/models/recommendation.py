@@ -8,7 +8,6 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tracker.models.base import Base
 from tracker.models.report import Addressee, Report
 
-
 recommendation_theme = Table(
     "recommendation_theme",
     Base.metadata,

@@ -79,6 +79,11 @@ class Subscriber(Base):
     # What opens the private feed, or the mailbox: the SHA-256 of a link's token or of a passphrase.
     read_token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
 
+    # The links in mails of a release before 0009, until that day: `services/old_addresses.py` says why they end.
+    old_manage_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    old_leave_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    old_links_until: Mapped[dt.date | None]
+
     # The local date the next digest is for, the instant that is, and how far the last one reached.
     next_local_date: Mapped[dt.date | None]
     next_due_at: Mapped[dt.datetime | None] = mapped_column(index=True)

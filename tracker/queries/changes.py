@@ -198,6 +198,12 @@ def read(
     return _told(session, session.scalars(query).all())
 
 
+def at(session: Session, seqs: Iterable[int]) -> list[Change]:
+    """The entries at these positions, the newest first."""
+    query = select(LedgerEntry).where(LedgerEntry.seq.in_(list(seqs))).order_by(LedgerEntry.seq.desc())
+    return _told(session, session.scalars(query.options(joinedload(LedgerEntry.content))).all())
+
+
 def about_subject(session: Session, subject: str) -> list[Change]:
     """Every entry about one thing, the newest first."""
     query = select(LedgerEntry).where(LedgerEntry.subject == subject, LedgerEntry.kind.not_in(SILENT))

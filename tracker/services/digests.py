@@ -1,119 +1,233 @@
 """Digests: what happened to what somebody follows, once for every period, from the ledger alone.
 
-A digest belongs to a person and a local date (`period`, unique) and covers the ledger entries after the last one
-they were told about, up to the newest. Ledger positions are handed out in commit order, so nothing falls between two
-digests and nothing stands in both. One transaction writes the digest, queues its mail and moves the person's place.
+A digest belongs to a period ("weekly/2026-11-23") and covers the ledger entries after the last one its readers were
+told about, up to the newest. Ledger positions are handed out in commit order, so nothing falls between two digests and
+nothing stands in both. People who follow the same, in the same rhythm, language and detail, and were told up to the
+same place, are a group: their digest is drafted once, and `keep` gives each of them a delivery and moves their place
+on, in one transaction. docs/decisions/0009-shared-digests.md.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import enum
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, true, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from tracker.models import Delivery, Digest, LedgerEntry, LedgerTopic, Recommendation, Report, Subscriber
-from tracker.services import deliveries, ledger, schedule, subscriptions
-from tracker.services.deliveries import Mail
-from tracker.vocabulary import DeliveryKind, DeliveryState, EntryKind, Scope, SubscriberState
+from tracker.models import (
+    Delivery,
+    Digest,
+    DigestEntry,
+    Follow,
+    Issue,
+    LedgerContent,
+    LedgerEntry,
+    Piece,
+    Recommendation,
+    Report,
+    Subscriber,
+    Theme,
+)
+from tracker.queries import board
+from tracker.services import deliveries, ledger, news, schedule
+from tracker.services.news import Change, News, Told, Wish
+from tracker.services.schedule import Rhythm, Slot
+from tracker.vocabulary import (
+    Channel,
+    DeliveryKind,
+    DeliveryState,
+    Disclosure,
+    Frequency,
+    Scope,
+    SubscriberState,
+)
 
 if TYPE_CHECKING:
     from tracker.keyring import Keyring
 
-CORRECTED = frozenset({EntryKind.REPORT_CORRECTED, EntryKind.EVIDENCE_CORRECTED, EntryKind.FINDING_CORRECTED, EntryKind.REPLY_CORRECTED})  # fmt: skip
-WITHDRAWN = frozenset({EntryKind.EVIDENCE_WITHDRAWN, EntryKind.FINDING_WITHDRAWN, EntryKind.REPLY_WITHDRAWN, EntryKind.DISSENT_WITHDRAWN, EntryKind.EVIDENCE_ERASED})  # fmt: skip
-# Within a recommendation: findings, dissent from them, what was taken back, replies, evidence.
-_ORDER = {
-    EntryKind.FINDING_PUBLISHED: 1,
-    EntryKind.DISSENT_PUBLISHED: 2,
-    **dict.fromkeys(WITHDRAWN, 3),
-    EntryKind.REPLY_PUBLISHED: 4,
-    EntryKind.EVIDENCE_PUBLISHED: 5,
-}
-
-
-class Outcome(enum.Enum):
-    """What came of a due digest."""
-
-    QUEUED = "queued"
-    NOTHING_NEW = "nothing new"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One ledger entry as a digest tells it. `content` None: its words were erased to protect somebody."""
-
-    seq: int
-    kind: EntryKind
-    subject: str
-    facts: dict[str, Any]
-    content: dict[str, Any] | None
-    recommendations: tuple[Recommendation, ...]
+#: Gmail cuts off what is longer.
+MOST_BYTES = 102_000
+#: Kept free for headers, the person's links and the line that counts what did not fit.
+_RESERVE = 4_000
+_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+#: States of a delivery whose reader has, or may have, read it.
+TOLD = (DeliveryState.SENT, DeliveryState.DATA_SENT, DeliveryState.UNCERTAIN, DeliveryState.COLLECTED)
+_GROUPED = (
+    "channel",
+    "follow_key",
+    "frequency",
+    "weekday",
+    "month_day",
+    "hour",
+    "timezone",
+    "language",
+    "disclosure",
+    "seen_seq",
+    "next_local_date",
+    "next_due_at",
+)
 
 
 @dataclass(frozen=True)
-class Section:
-    """What happened to one recommendation, or (None) to the report as a whole."""
+class Rendered:
+    """A part of a mail, as `Piece` stores it."""
 
-    recommendation: Recommendation | None
-    changes: tuple[Change, ...]
+    text: bytes
+    html: bytes
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What somebody follows, by name."""
+
+    everything: bool
+    reports: tuple[str, ...]
+    recommendations: int
+    themes: tuple[str, ...]
+    countries: tuple[str, ...]
+    searches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A recommendation whose review should have been made by now."""
+
+    reference: str
+    title: str
+    slug: str  # Of its report.
+    number: str
+    due_on: dt.date
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a digest is, apart from what it tells."""
+
+    number: int  # Of its issue.
+    code: str
+    frequency: Frequency
+    language: str
+    disclosure: Disclosure
+    day: dt.date
+    from_seq: int
+    to_seq: int
+
+
+class Composer(Protocol):
+    """Puts digests into words, part by part."""
+
+    def head(self, facts: Facts, told: Sequence[Told]) -> Rendered:
+        """What it is, and a summary of what it tells."""
+
+    def report(self, facts: Facts, report: Report, *, corrections: bool) -> Rendered:
+        """The heading of a report's part, or of the corrections in it."""
+
+    def place(self, facts: Facts, report: Report, place: Recommendation | None) -> Rendered:
+        """The heading above what happened to one recommendation, or to the report as a whole."""
+
+    def item(self, facts: Facts, told: Told) -> Rendered:
+        """One change."""
+
+    def more(self, facts: Facts, left: int) -> Rendered:
+        """That so many more changes did not fit."""
+
+    def foot(
+        self,
+        facts: Facts,
+        rhythm: Rhythm,
+        followed: Followed,
+        checkpoint: str | None,
+        overdue: Sequence[Overdue],
+    ) -> Rendered:
+        """Reviews overdue, whether it is really from us, and the person's links: raw, with places for them."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """People whose next digest is the same. `only` and `without` narrow it to some of them."""
+
+    like: dict[str, Any]
+    example: int  # The id of one of them.
+    count: int
+    only: int | None = None
+    without: tuple[int, ...] = ()
+
+    @property
+    def rhythm(self) -> Rhythm:
+        """When they want digests."""
+        like = self.like
+        return Rhythm(like["frequency"], like["weekday"], like["month_day"], like["hour"], like["timezone"])
 
 
 @dataclass(frozen=True)
 class Part:
-    """What happened to one report: corrections first, then its recommendations in their order."""
+    """A rendered piece, and the entry it tells."""
 
-    report: Report
-    corrections: tuple[Change, ...]
-    sections: tuple[Section, ...]
-
-    def changes(self) -> Iterable[Change]:
-        """All of them, in the order of telling."""
-        yield from self.corrections
-        for section in self.sections:
-            yield from section.changes
+    rendered: Rendered
+    entry_seq: int | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True)
-class Letter:
-    """All that a digest mail is made of."""
+class Draft:
+    """What a group is to get, and when they get the next one. No parts: nothing happened."""
 
-    recipient: str
-    name: str  # The Message-ID's part before the @.
-    day: dt.date
-    from_seq: int
+    group: Group
+    slot: Slot
+    following: Slot
     to_seq: int
-    parts: tuple[Part, ...]
-    subscriber: Subscriber
-    checkpoint: str | None  # The newest signed note.
-    manage_token: str
-    leave_token: str
+    told: tuple[Told, ...] = ()
+    facts: Facts | None = None
+    content_key: str = ""
+    parts: tuple[Part, ...] = ()
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A digest that is composed and not yet anybody's: `keep` makes it so, if nothing has moved meanwhile."""
+@dataclass
+class Desk:
+    """What is read and rendered once for a whole round of composing."""
 
-    subscriber_id: int
-    due_at: dt.datetime
-    period: str
-    from_seq: int
     to_seq: int
-    changes: int
-    mail: Mail | None  # None: nothing happened.
-    next_day: dt.date
-    next_due: dt.datetime
+    news: dict[int, News] = field(default_factory=dict)
+    wishes: dict[str, tuple[Wish, ...]] = field(default_factory=dict)
+    rendered: dict[tuple[Any, ...], Rendered] = field(default_factory=dict)
+    overdue: dict[tuple[dt.date, int], tuple[tuple[int, Overdue], ...]] = field(default_factory=dict)
+    pieces: dict[str, int] = field(default_factory=dict)
 
 
-def due(session: Session, *, now: dt.datetime) -> Sequence[int]:
-    """Whose digest is due, those who have waited longest first."""
-    return session.scalars(
-        select(Subscriber.id).where(_due(now)).order_by(Subscriber.next_due_at, Subscriber.id)
-    ).all()
+def due(session: Session, *, now: dt.datetime) -> list[Group]:
+    """Whose digest is due, in groups; those who have waited longest first.
+
+    Who was told something that is corrected since, and would not hear of it by what they follow now, is a group of
+    their own.
+    """
+    columns = [getattr(Subscriber, name) for name in _GROUPED]
+    apart = _told_wrong(session, now)
+    groups = [
+        Group(
+            {name: getattr(row, name) for name in _GROUPED},
+            row.example,
+            row.people,
+            without=tuple(sorted(apart)),
+        )
+        for row in session.execute(
+            select(*columns, func.min(Subscriber.id).label("example"), func.count().label("people"))
+            .where(_due(now), Subscriber.id.not_in(apart))
+            .group_by(*columns)
+            .order_by(Subscriber.next_due_at, func.min(Subscriber.id))
+        )
+    ]
+    for number in sorted(apart):
+        row = session.execute(select(*columns).where(Subscriber.id == number)).one()
+        groups.append(Group({name: getattr(row, name) for name in _GROUPED}, number, 1, only=number))
+    return groups
 
 
 def owed(session: Session, *, now: dt.datetime) -> tuple[int, int]:
@@ -126,303 +240,555 @@ def owed(session: Session, *, now: dt.datetime) -> tuple[int, int]:
     return digests or 0, mails or 0
 
 
-def generate(
+def plan(session: Session, group: Group, desk: Desk, *, now: dt.datetime) -> Draft:
+    """What a group is to be told. Reads only."""
+    like = group.like
+    slot = schedule.due_slot(like["next_due_at"], like["next_local_date"], group.rhythm, now)
+    following = schedule.next_slot(slot, group.rhythm, now)
+    happened = _news(session, desk, like["seen_seq"])
+    extra: Sequence[Change] = ()
+    if group.only is not None:
+        extra = _corrections_for(session, group.only, happened)
+    told = news.pick(happened, _wishes(session, desk, group), extra)
+    return Draft(group, slot, following, desk.to_seq, told)
+
+
+def write(
+    session: Session, draft: Draft, desk: Desk, composer: Composer, *, issue: int, review_months: int
+) -> Draft:
+    """Put what is to be told into words. Reads only: composing takes long, and SQLite has one writer."""
+    like, group = draft.group.like, draft.group
+    facts = _facts(draft, issue)
+    followed = _followed(session, _wishes(session, desk, group))
+    newest = ledger.newest_checkpoint(session)
+    parts = _parts(facts, draft.told, desk, composer)
+    checkpoint = newest.note if newest and facts.disclosure is not Disclosure.NOTICE else None
+    overdue = _overdue(session, draft, facts, desk, review_months)
+    foot = _render(
+        desk,
+        ("foot", facts, group.rhythm, followed, overdue),
+        lambda: composer.foot(facts, group.rhythm, followed, checkpoint, overdue),
+    )
+    key = _key(facts, [*_told_key(draft.told), like["follow_key"], repr(group.rhythm)])
+    return Draft(
+        group,
+        draft.slot,
+        draft.following,
+        draft.to_seq,
+        draft.told,
+        facts,
+        key,
+        (*parts, Part(foot, raw=True)),
+    )
+
+
+def keep(
     session: Session,
-    subscriber_id: int,
+    draft: Draft,
+    desk: Desk,
     *,
     keys: Keyring,
-    compose: Callable[[Letter], Mail],
+    domain: str,
     now: dt.datetime,
-) -> Outcome | None:
-    """Make the digest that is due for one person. None: it is not due any more, or another process made it."""
-    prepared = prepare(session, subscriber_id, keys=keys, compose=compose, now=now)
-    return keep(session, prepared, keys=keys, now=now) if prepared else None
+    jitter: dt.timedelta = dt.timedelta(0),
+    most: int = 1000,
+) -> tuple[int, bool]:
+    """Give up to `most` of the group their delivery, and move their place on: (how many, whether some are left).
 
-
-def prepare(
-    session: Session,
-    subscriber_id: int,
-    *,
-    keys: Keyring,
-    compose: Callable[[Letter], Mail],
-    now: dt.datetime,
-) -> Prepared | None:
-    """Read and compose what is due for one person, and change nothing: composing takes long, and SQLite has one writer.
-
-    After long downtime there is one digest, for the latest date that has come.
+    Whom another process was quicker with, or who left or changed anything meanwhile, is not in the group any more.
+    Where nothing happened all of them are moved on at once and nobody gets anything.
     """
-    subscriber = session.get(Subscriber, subscriber_id, populate_existing=True)
-    if subscriber is None or subscriber.next_local_date is None or subscriber.next_due_at is None:
-        return None
-    rhythm = subscriptions.rhythm(subscriber)
-    day = schedule.latest(subscriber.next_local_date, rhythm, now)
-    next_day, next_due = schedule.following(day, rhythm, now)
-    period = f"{rhythm.frequency.value}/{day}"
-    from_seq, to_seq = subscriber.seen_seq, ledger.position(session)
-    parts = read(session, subscriber, from_seq, to_seq)
-    changes = sum(1 for part in parts for _ in part.changes())
-    mail = None
-    if changes:
-        mail = compose(_letter(session, subscriber, period, from_seq, to_seq, parts, keys))
-    return Prepared(
-        subscriber_id, subscriber.next_due_at, period, from_seq, to_seq, changes, mail, next_day, next_due
+    moved = {
+        "next_local_date": draft.following.day,
+        "next_due_at": draft.following.due_at,
+    }
+    belongs = and_(*_members(draft.group), _due(now))
+    if not draft.told:
+        _update(session, belongs, **moved, seen_seq=draft.to_seq)
+        return 0, False
+    # Somebody who moved their hour has had the digest of this period: what is new waits for the next one.
+    had = select(Delivery.id).where(
+        Delivery.subscriber_id == Subscriber.id, Delivery.period == draft.slot.period
     )
-
-
-def keep(session: Session, prepared: Prepared, *, keys: Keyring, now: dt.datetime) -> Outcome | None:
-    """Claim the period, write the digest, queue its mail. None: another process was quicker, or the person left.
-
-    Where nothing happened a row says so and no mail is queued.
-    """
-    told = session.scalar(
-        select(Digest.id).where(
-            Digest.subscriber_id == prepared.subscriber_id, Digest.period == prepared.period
-        )
-    )
-    claimed = session.execute(
-        update(Subscriber)
-        .where(
-            Subscriber.id == prepared.subscriber_id,
-            Subscriber.next_due_at == prepared.due_at,
-            Subscriber.seen_seq == prepared.from_seq,
-            _due(now),
-        )
-        .values(
-            next_local_date=prepared.next_day,
-            next_due_at=prepared.next_due,
-            # Somebody who moved their hour has had the digest of this date: what is new waits for the next one.
-            seen_seq=prepared.from_seq if told else prepared.to_seq,
-        )
-        .execution_options(synchronize_session=False)
-    )
-    if claimed.rowcount != 1 or told:  # type: ignore[attr-defined]
-        return None
-    subscriber = session.get_one(Subscriber, prepared.subscriber_id, populate_existing=True)
-    digest = Digest(
-        subscriber=subscriber,
-        period=prepared.period,
-        from_seq=prepared.from_seq,
-        to_seq=prepared.to_seq,
-        changes=prepared.changes,
-        created_at=now,
-    )
-    session.add(digest)
-    session.flush()
-    if prepared.mail is None:
-        return Outcome.NOTHING_NEW
-    deliveries.enqueue(
-        session, subscriber, prepared.mail, kind=DeliveryKind.DIGEST, keys=keys, now=now, digest=digest
-    )
-    return Outcome.QUEUED
-
-
-def refresh(
-    session: Session,
-    delivery: Delivery,
-    *,
-    keys: Keyring,
-    compose: Callable[[Letter], Mail],
-    now: dt.datetime,
-) -> bool:
-    """Compose a claimed digest again if something in it was withdrawn or erased since. False: nothing is left to tell.
-
-    Also where its first copy may have arrived: two copies are the same but for what must not be told again.
-    """
-    digest = delivery.digest
-    if digest is None or taken_back(session, delivery) == (0, 0):
-        return True
-    parts = read(session, delivery.subscriber, digest.from_seq, digest.to_seq)
-    digest.changes = sum(1 for part in parts for _ in part.changes())
-    if digest.changes:
-        mail = compose(
-            _letter(session, delivery.subscriber, digest.period, digest.from_seq, digest.to_seq, parts, keys)
-        )
-        delivery.message_sealed = keys.seal(mail.content, deliveries.context(mail.message_id))
-    else:
-        delivery.state, delivery.done_at, delivery.message_sealed = DeliveryState.CANCELLED, now, None
-    session.flush()
-    return bool(digest.changes)
-
-
-def taken_back(session: Session, delivery: Delivery) -> tuple[int, int]:
-    """The newest withdrawal of something that this digest was to tell, 0 for none; and how many entries were erased."""
-    digest = delivery.digest
-    if digest is None:
-        return 0, 0
-    told = LedgerEntry.seq.between(digest.from_seq + 1, digest.to_seq)
-    withdrawn = select(func.max(LedgerEntry.seq)).where(
-        LedgerEntry.seq > digest.to_seq,
-        LedgerEntry.kind.in_(WITHDRAWN),
-        LedgerEntry.subject.in_(select(LedgerEntry.subject).where(told)),
-    )
-    erased = select(func.count()).select_from(LedgerEntry).where(told, ~LedgerEntry.content.has())
-    return session.scalar(withdrawn) or 0, session.scalar(erased) or 0
-
-
-def read(session: Session, subscriber: Subscriber, from_seq: int, to_seq: int) -> tuple[Part, ...]:
-    """What happened after `from_seq` up to `to_seq` to what this person follows.
-
-    What was withdrawn later is left out whatever `to_seq` says; what was corrected within, its correction replaces.
-    """
-    follows = _followed(subscriber)
-    entries = session.scalars(
-        select(LedgerEntry)
-        .where(
-            LedgerEntry.seq > from_seq,
-            LedgerEntry.seq <= to_seq,
-            LedgerEntry.seq.in_(select(LedgerTopic.seq).where(LedgerTopic.seq > from_seq, follows)),
-        )
-        .options(selectinload(LedgerEntry.content), selectinload(LedgerEntry.topics))
-        .order_by(LedgerEntry.seq)
+    _update(session, and_(belongs, had.exists()), **moved)
+    members = session.execute(
+        select(Subscriber.id, Subscriber.key)
+        .where(belongs)
+        .order_by(Subscriber.id)
+        .limit(most)
+        # PostgreSQL passes over whom another process is writing to. SQLite has one writer at a time anyway.
+        .with_for_update(skip_locked=True, of=Subscriber)
     ).all()
-    if not entries:
-        return ()
-    reports = {report.id: report for report in session.scalars(select(Report).order_by(Report.id))}
-    touched = select(LedgerTopic.recommendation_id).where(
-        LedgerTopic.seq > from_seq, LedgerTopic.seq <= to_seq
+    if not members:
+        return 0, False
+    assert draft.facts is not None
+    digest_id = _digest_row(session, draft, desk, now)
+    collected = draft.group.like["channel"] is Channel.MAILBOX
+    session.execute(
+        insert(Delivery),
+        [
+            {
+                "kind": DeliveryKind.DIGEST,
+                "subscriber_id": member.id,
+                "period": draft.slot.period,
+                "digest_id": digest_id,
+                "issue_id": draft.facts.number,
+                "from_seq": draft.group.like["seen_seq"],
+                "message_id": deliveries.message_id(f"{member.key}/{draft.slot.period}", domain, keys),
+                "state": DeliveryState.COLLECTED if collected else DeliveryState.PENDING,
+                "created_at": now,
+                # Random, so that the moment tells nothing about what somebody chose.
+                "due_at": now + jitter * random.random(),  # noqa: S311 - noise, not a secret.
+                "done_at": now if collected else None,
+            }
+            for member in members
+        ],
     )
-    known = {
-        recommendation.id: recommendation
-        for recommendation in session.scalars(
-            select(Recommendation)
-            .where(Recommendation.id.in_(touched))
-            .options(selectinload(Recommendation.clauses))
-            .order_by(Recommendation.report_id, Recommendation.position)
+    _update(session, Subscriber.id.in_([member.id for member in members]), **moved, seen_seq=draft.to_seq)
+    return len(members), len(members) == most
+
+
+@dataclass(frozen=True)
+class Body:
+    """A digest's parts joined: all but the headers and the person's own links."""
+
+    facts: Facts
+    pieces: tuple[int, ...]
+    text: bytes
+    html: bytes
+    foot: Rendered
+
+
+def body(session: Session, digest_id: int) -> Body:
+    """What everybody's copy of it has in common."""
+    digest = session.get_one(Digest, digest_id, populate_existing=True)
+    rows = {
+        row.id: row
+        for row in session.execute(
+            select(Piece.id, Piece.raw, Piece.text, Piece.html).where(Piece.id.in_(digest.pieces))
         )
     }
-    mine = {follow.recommendation_id for follow in subscriber.follows if follow.scope is Scope.RECOMMENDATION}
-    places: dict[int, dict[int | None, list[Change]]] = {}
-    corrections: dict[int, list[Change]] = {}
-    folded = _folded(entries)
-    for entry in _still_told(session, [one for one in entries if one.seq in folded], from_seq, to_seq):
-        about = {topic.recommendation_id for topic in entry.topics}
-        change = Change(
-            entry.seq,
-            entry.kind,
-            entry.subject,
-            folded[entry.seq],
-            ledger.content_of(entry),
-            tuple(recommendation for number, recommendation in known.items() if number in about),
-        )
-        report_id = entry.topics[0].report_id
-        if entry.kind in CORRECTED:
-            corrections.setdefault(report_id, []).append(change)
-            continue
-        # Told once: at the first recommendation it is about, of those this person follows.
-        place = next((number for number in known if number in about and (not mine or number in mine)), None)
-        places.setdefault(report_id, {}).setdefault(place, []).append(change)
-    return tuple(
-        Part(
-            report,
-            tuple(corrections.get(report_id, ())),
-            tuple(
-                Section(known[place] if place else None, tuple(sorted(changes, key=_telling_order)))
-                for place in (None, *known)
-                if (changes := places.get(report_id, {}).get(place))
-            ),
-        )
-        for report_id, report in reports.items()
-        if report_id in places or report_id in corrections
+    shared = [rows[number] for number in digest.pieces if not rows[number].raw]
+    foot = rows[digest.pieces[-1]]
+    return Body(
+        facts_of(digest),
+        tuple(digest.pieces),
+        b"".join(row.text for row in shared),
+        b"".join(row.html for row in shared),
+        Rendered(foot.text, foot.html),
     )
+
+
+def facts_of(digest: Digest) -> Facts:
+    """What a stored digest is."""
+    return Facts(
+        digest.issue_id,
+        digest.code,
+        digest.frequency,
+        digest.language,
+        digest.disclosure,
+        digest.day,
+        digest.from_seq,
+        digest.to_seq,
+    )
+
+
+def refresh(session: Session, digest_id: int, composer: Composer, *, now: dt.datetime) -> bool:
+    """Compose a digest again if something in it was withdrawn or erased since. False: nothing is left to tell, and
+    what waited to be sent of it is cancelled.
+
+    Also where a first copy may have arrived: two copies are the same but for what must not be told again.
+    """
+    digest = session.get_one(Digest, digest_id, populate_existing=True)
+    position = ledger.position(session)
+    stored = {
+        row.seq: row
+        for row in session.execute(
+            select(DigestEntry.seq, DigestEntry.place_id, DigestEntry.extra).where(
+                DigestEntry.digest_id == digest_id
+            )
+        )
+    }
+    if digest.composed_seq == position and _words_left(session, digest_id) == len(stored):
+        return digest.changes > 0
+    # From here on one process at a time; the other finds it done.
+    session.execute(select(Digest.id).where(Digest.id == digest_id).with_for_update())
+    changes = news.read(session, digest.from_seq, digest.to_seq).by_seq
+    gone = [seq for seq in stored if seq not in changes or changes[seq].content is None]
+    if gone and digest.pieces:
+        told = tuple(
+            sorted(
+                (_told_again(changes[seq], row) for seq, row in stored.items() if seq in changes),
+                key=news.telling_order,
+            )
+        )
+        desk = Desk(digest.to_seq)
+        parts = _parts(facts_of(digest), told, desk, composer) if told else []
+        digest.pieces = [*_piece_ids(session, desk, parts), digest.pieces[-1]]
+        digest.changes = len(told)
+        session.execute(
+            delete(DigestEntry).where(DigestEntry.digest_id == digest_id, DigestEntry.seq.in_(gone))
+        )
+        # Whatever was sent of it before was another message.
+        waiting = and_(
+            Delivery.digest_id == digest_id,
+            Delivery.state.in_([DeliveryState.PENDING, DeliveryState.CLAIMED]),
+        )
+        values: dict[str, Any] = {"sent_sha256": None, "message_sealed": None}
+        if not told:
+            values |= {"state": DeliveryState.CANCELLED, "done_at": now, "lease_owner": None}
+        session.execute(
+            update(Delivery).where(waiting).values(**values).execution_options(synchronize_session=False)
+        )
+    digest.composed_seq = position
+    session.flush()
+    return digest.changes > 0
+
+
+def standing(session: Session, digest_ids: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Of these digests, those in which nothing was withdrawn or erased since they were composed: their pieces."""
+    told = select(func.count()).where(DigestEntry.digest_id == Digest.id).correlate(Digest).scalar_subquery()
+    left = (
+        select(func.count())
+        .select_from(DigestEntry)
+        .join(LedgerContent, LedgerContent.seq == DigestEntry.seq)
+        .where(DigestEntry.digest_id == Digest.id)
+        .correlate(Digest)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Digest.id, Digest.pieces).where(
+            Digest.id.in_(digest_ids), Digest.composed_seq == ledger.position(session), told == left
+        )
+    )
+    return {row.id: tuple(row.pieces) for row in rows}
+
+
+def _told_again(change: Change, row: Any) -> Told:
+    place = next((one for one in change.recommendations if one.id == row.place_id), None)
+    return Told(change, place, extra=row.extra)
+
+
+def _words_left(session: Session, digest_id: int) -> int:
+    found = session.scalar(
+        select(func.count())
+        .select_from(DigestEntry)
+        .join(LedgerContent, LedgerContent.seq == DigestEntry.seq)
+        .where(DigestEntry.digest_id == digest_id)
+    )
+    return found or 0
 
 
 def _due(now: dt.datetime) -> ColumnElement[bool]:
     return and_(Subscriber.state == SubscriberState.CONFIRMED, Subscriber.next_due_at <= now)
 
 
-def _letter(
-    session: Session,
-    subscriber: Subscriber,
-    period: str,
-    from_seq: int,
-    to_seq: int,
-    parts: tuple[Part, ...],
-    keys: Keyring,
-) -> Letter:
-    checkpoint = ledger.newest_checkpoint(session)
-    return Letter(
-        recipient=subscriptions.address(subscriber, keys),
-        name=keys.keyed_hash("message", f"{subscriber.key}/{period}")[:32],
-        day=dt.date.fromisoformat(period.partition("/")[2]),
-        from_seq=from_seq,
-        to_seq=to_seq,
-        parts=parts,
-        subscriber=subscriber,
-        checkpoint=checkpoint.note if checkpoint else None,
-        manage_token=subscriptions.manage_token(subscriber, keys),
-        leave_token=subscriptions.leave_token(subscriber, keys),
+def _members(group: Group) -> list[ColumnElement[bool]]:
+    conditions = [getattr(Subscriber, name) == value for name, value in group.like.items()]
+    if group.only is not None:
+        conditions.append(Subscriber.id == group.only)
+    elif group.without:
+        conditions.append(Subscriber.id.not_in(group.without))
+    return conditions
+
+
+def _update(session: Session, condition: ColumnElement[bool], **values: Any) -> None:
+    session.execute(
+        update(Subscriber).where(condition).values(**values).execution_options(synchronize_session=False)
     )
 
 
-def _followed(subscriber: Subscriber) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = []
-    for follow in subscriber.follows:
-        if follow.scope is Scope.EVERYTHING:
-            return true()
-        if follow.scope is Scope.REPORT:
-            conditions.append(LedgerTopic.report_id == follow.report_id)
-    single = [
-        follow.recommendation_id for follow in subscriber.follows if follow.scope is Scope.RECOMMENDATION
-    ]
-    if single:
-        conditions.append(LedgerTopic.recommendation_id.in_(single))
-    return or_(false(), *conditions)
+def _news(session: Session, desk: Desk, from_seq: int) -> News:
+    if from_seq not in desk.news:
+        desk.news[from_seq] = news.read(session, from_seq, desk.to_seq)
+    return desk.news[from_seq]
 
 
-def _folded(entries: Sequence[LedgerEntry]) -> dict[int, dict[str, Any]]:
-    """The facts of each entry by `seq`; of findings that followed one another only the last, from where it began.
-
-    A reader who was never told of the first one hears "not assessed, now B", not "was C, now B". Dissent from one that
-    stands no more goes with it.
-    """
-    facts: dict[int, dict[str, Any]] = {}
-    findings: dict[str, int] = {}
-    dissent: dict[str, list[int]] = {}
-    for entry in entries:
-        own = ledger.facts_of(entry)
-        if entry.kind in (EntryKind.FINDING_PUBLISHED, EntryKind.FINDING_CORRECTED):
-            older = findings.pop(str(own.get("replaces")), None)
-            if older is not None:
-                before = facts.pop(older)
-                own |= {name: before.get(name) for name in ("previous_grade", "previous_roll_up")}
-            findings[str(own.get("key"))] = entry.seq
-            for note in dissent.pop(str(own.get("replaces")), []):
-                del facts[note]
-        if entry.kind is EntryKind.DISSENT_PUBLISHED:
-            dissent.setdefault(str(own.get("finding")), []).append(entry.seq)
-        facts[entry.seq] = own
-    return facts
+def _wishes(session: Session, desk: Desk, group: Group) -> tuple[Wish, ...]:
+    key = group.like["follow_key"]
+    if key not in desk.wishes:
+        rows = session.scalars(
+            select(Follow).where(Follow.subscriber_id == group.example).order_by(Follow.id)
+        )
+        desk.wishes[key] = tuple(
+            Wish(row.scope, row.report_id, row.recommendation_id, row.value) for row in rows
+        )
+    return desk.wishes[key]
 
 
-def _still_told(
-    session: Session, entries: Sequence[LedgerEntry], from_seq: int, to_seq: int
-) -> Iterable[LedgerEntry]:
-    """The entries without those that a later withdrawal or correction took back."""
-    taken_back: dict[str, int] = {}
-    later = session.execute(
-        select(LedgerEntry.seq, LedgerEntry.subject).where(
-            LedgerEntry.seq > from_seq,
-            or_(
-                LedgerEntry.kind.in_(WITHDRAWN),
-                and_(LedgerEntry.kind.in_(CORRECTED), LedgerEntry.seq <= to_seq),
-            ),
+def _followed(session: Session, wishes: Sequence[Wish]) -> Followed:
+    def values(scope: Scope) -> list[str]:
+        return [wish.value for wish in wishes if wish.scope is scope]
+
+    reports = [wish.report_id for wish in wishes if wish.scope is Scope.REPORT]
+    return Followed(
+        any(wish.scope is Scope.EVERYTHING for wish in wishes),
+        tuple(session.scalars(select(Report.short_title).where(Report.id.in_(reports)).order_by(Report.id)))
+        if reports
+        else (),
+        sum(1 for wish in wishes if wish.scope is Scope.RECOMMENDATION),
+        tuple(
+            session.scalars(
+                select(Theme.name).where(Theme.slug.in_(values(Scope.THEME))).order_by(Theme.name)
+            )
+        )
+        if values(Scope.THEME)
+        else (),
+        tuple(values(Scope.COUNTRY)),
+        tuple(values(Scope.SEARCH)),
+    )
+
+
+def _overdue(
+    session: Session, draft: Draft, facts: Facts, desk: Desk, review_months: int
+) -> tuple[Overdue, ...]:
+    """What should have been reviewed by the digest's day, in the reports that it tells of."""
+    if facts.disclosure is Disclosure.NOTICE:
+        return ()
+    single = {one.place.id for one in draft.told if one.place is not None}
+    whole = any(
+        wish.scope is not Scope.RECOMMENDATION for wish in desk.wishes[draft.group.like["follow_key"]]
+    )
+    found: list[Overdue] = []
+    for report in sorted({one.change.report.id for one in draft.told if not one.extra}):
+        key = (facts.day, report)
+        if key not in desk.overdue:
+            rows = board.read_rows(
+                session, Recommendation.report_id == report, today=facts.day, review_months=review_months
+            )
+            desk.overdue[key] = tuple(
+                (
+                    row.recommendation.id,
+                    Overdue(
+                        row.recommendation.reference,
+                        row.recommendation.title,
+                        row.recommendation.report.slug,
+                        row.recommendation.number,
+                        row.timeliness.due_on,
+                    ),
+                )
+                for row in rows
+                if row.timeliness.overdue and row.timeliness.due_on is not None
+            )
+        found += [one for number, one in desk.overdue[key] if whole or number in single]
+    return tuple(found)
+
+
+def _told_before(subjects: Sequence[str], before: int) -> Any:
+    """Deliveries that told one of these subjects by an entry older than `before`."""
+    return (
+        select(Delivery.subscriber_id)
+        .join(Digest, Digest.id == Delivery.digest_id)
+        .join(DigestEntry, DigestEntry.digest_id == Digest.id)
+        .join(LedgerEntry, LedgerEntry.seq == DigestEntry.seq)
+        .where(
+            LedgerEntry.subject.in_(subjects),
+            LedgerEntry.seq < before,
+            Delivery.state.in_(TOLD),
         )
     )
-    for seq, subject in later:
-        taken_back[subject] = max(seq, taken_back.get(subject, 0))
+
+
+def _told_wrong(session: Session, now: dt.datetime) -> set[int]:
+    """Who is due, was told something that is corrected or withdrawn since, and follows something else by now."""
+    first = session.scalar(select(func.min(Subscriber.seen_seq)).where(_due(now)))
+    if first is None:
+        return set()
+    entries = session.scalars(
+        select(LedgerEntry).where(LedgerEntry.seq > first, LedgerEntry.kind.in_(_PUT_RIGHT))
+    ).all()
+    found: set[int] = set()
+    for entry in entries:
+        replaced = ledger.facts_of(entry).get("replaces")
+        subjects = [entry.subject, f"finding/{replaced}"] if replaced else [entry.subject]
+        found.update(
+            session.scalars(
+                _told_before(subjects, entry.seq)
+                .join(Subscriber, Subscriber.id == Delivery.subscriber_id)
+                .where(Subscriber.follow_key != Digest.follow_key, Subscriber.seen_seq < entry.seq, _due(now))
+                .distinct()
+            )
+        )
+    return found
+
+
+def _corrections_for(session: Session, subscriber_id: int, happened: News) -> list[Change]:
     return [
-        entry
-        for entry in entries
-        if max(taken_back.get(subject, 0) for subject in _rests_on(entry)) <= entry.seq
+        change
+        for change in happened.changes
+        if change.kind in _PUT_RIGHT
+        and session.scalar(
+            _told_before(news.corrects(change), change.seq)
+            .where(Delivery.subscriber_id == subscriber_id)
+            .limit(1)
+        )
+        is not None
     ]
 
 
-def _rests_on(entry: LedgerEntry) -> tuple[str, ...]:
-    """What an entry is about; dissent is about a finding, without which nobody would understand it."""
-    if entry.kind is EntryKind.DISSENT_PUBLISHED:
-        return entry.subject, f"finding/{ledger.facts_of(entry).get('finding')}"
-    return (entry.subject,)
+_PUT_RIGHT = news.CORRECTED | news.WITHDRAWN
 
 
-def _telling_order(change: Change) -> tuple[int, int]:
-    return _ORDER.get(change.kind, 0), change.seq
+def _facts(draft: Draft, issue: int) -> Facts:
+    like = draft.group.like
+    bare = Facts(
+        issue,
+        "",
+        like["frequency"],
+        like["language"],
+        like["disclosure"],
+        draft.slot.day,
+        like["seen_seq"],
+        draft.to_seq,
+    )
+    number = int(_key(bare, _told_key(draft.told))[:10], 16)
+    code = "".join(_LETTERS[number >> 5 * place & 31] for place in range(8))
+    return Facts(**{**vars(bare), "code": f"{code[:4]}-{code[4:]}"})
+
+
+def _told_key(told: Sequence[Told]) -> list[Any]:
+    return [[one.change.seq, one.place.id if one.place else None] for one in told]
+
+
+def _key(facts: Facts, more: Sequence[Any]) -> str:
+    what = [
+        facts.number,
+        facts.frequency.value,
+        facts.language,
+        facts.disclosure.value,
+        facts.day.isoformat(),
+        facts.from_seq,
+        facts.to_seq,
+        list(more),
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _render(desk: Desk, key: tuple[Any, ...], make: Any) -> Rendered:
+    found = desk.rendered.get(key)
+    if found is None:
+        found = desk.rendered[key] = make()
+    return found
+
+
+def _parts(facts: Facts, told: Sequence[Told], desk: Desk, composer: Composer) -> list[Part]:
+    """The pieces in their order; what would make the mail too long is counted instead."""
+    summary = tuple(sorted((kind.value, n) for kind, n in Counter(one.change.kind for one in told).items()))
+    demonstration = any(one.change.report.demonstration for one in told)
+    head = _render(desk, ("head", facts, summary, demonstration), lambda: composer.head(facts, told))
+    parts = [Part(head)]
+    if facts.disclosure is Disclosure.NOTICE:
+        return parts
+    size = len(head.text) + len(head.html) + _RESERVE
+    style = (facts.language, facts.disclosure)
+    before: tuple[Any, ...] = (None, None, None)
+    for position, one in enumerate(told):
+        report, corrected = one.change.report, one.change.is_correction
+        here = (report.id, corrected, None if corrected else one.place.id if one.place else 0)
+        headings = []
+        if report.id != before[0]:
+            headings.append(
+                _render(
+                    desk,
+                    ("report", *style, report.id, corrected),
+                    lambda r=report, c=corrected: composer.report(facts, r, corrections=c),
+                )
+            )
+        if not corrected and here != before:
+            headings.append(
+                _render(
+                    desk,
+                    ("place", *style, *here),
+                    lambda r=report, p=one.place: composer.place(facts, r, p),
+                )
+            )
+        item = _render(
+            desk,
+            ("item", *style, one.change.seq, here, one.extra, facts.from_seq),
+            lambda t=one: composer.item(facts, t),
+        )
+        longer = sum(len(each.text) + len(each.html) for each in (*headings, item))
+        if size + longer > MOST_BYTES:
+            left = len(told) - position
+            parts.append(Part(_render(desk, ("more", *style, left), lambda n=left: composer.more(facts, n))))
+            break
+        size += longer
+        parts += [Part(each) for each in headings]
+        parts.append(Part(item, one.change.seq))
+        before = here
+    return parts
+
+
+def _digest_row(session: Session, draft: Draft, desk: Desk, now: dt.datetime) -> int:
+    """The digest's row, made by whoever is first."""
+    assert draft.facts is not None
+    known = select(Digest.id).where(Digest.content_key == draft.content_key)
+    # Two processes at once: the issue's row is locked by the first, and the second finds what it made.
+    session.execute(select(Issue.id).where(Issue.id == draft.facts.number).with_for_update())
+    found = session.scalar(known)
+    if found is not None:
+        return found
+    facts = draft.facts
+    digest = Digest(
+        issue_id=facts.number,
+        code=facts.code,
+        content_key=draft.content_key,
+        follow_key=draft.group.like["follow_key"],
+        frequency=facts.frequency,
+        language=facts.language,
+        disclosure=facts.disclosure,
+        day=facts.day,
+        from_seq=facts.from_seq,
+        to_seq=facts.to_seq,
+        changes=len(draft.told),
+        composed_seq=draft.to_seq,
+        pieces=_piece_ids(session, desk, draft.parts),
+        created_at=now,
+    )
+    session.add(digest)
+    session.flush()
+    session.add_all(
+        DigestEntry(
+            digest_id=digest.id,
+            seq=one.change.seq,
+            place_id=one.place.id if one.place else None,
+            extra=one.extra,
+        )
+        for one in draft.told
+        # What was erased already is told as such: nothing more can be taken back from it.
+        if one.change.content is not None
+    )
+    session.flush()
+    return digest.id
+
+
+def _piece_ids(session: Session, desk: Desk, parts: Sequence[Part]) -> list[int]:
+    hashes = [_piece_hash(part) for part in parts]
+    unknown = {one for one in hashes if one not in desk.pieces}
+    if unknown:
+        rows = session.execute(select(Piece.sha256, Piece.id).where(Piece.sha256.in_(unknown)))
+        desk.pieces.update({row.sha256: row.id for row in rows})
+    for name, part in zip(hashes, parts, strict=True):
+        if name not in desk.pieces:
+            piece = Piece(
+                sha256=name,
+                entry_seq=part.entry_seq,
+                raw=part.raw,
+                text=part.rendered.text,
+                html=part.rendered.html,
+            )
+            try:
+                with session.begin_nested():
+                    session.add(piece)
+                desk.pieces[name] = piece.id
+            except IntegrityError:
+                # The same piece in the same moment: the other process was quicker.
+                desk.pieces[name] = session.execute(select(Piece.id).where(Piece.sha256 == name)).scalar_one()
+    return [desk.pieces[name] for name in hashes]
+
+
+def _piece_hash(part: Part) -> str:
+    digest = hashlib.sha256(f"{part.entry_seq}/{part.raw}/{len(part.rendered.text)}/".encode())
+    digest.update(part.rendered.text)
+    digest.update(part.rendered.html)
+    return digest.hexdigest()

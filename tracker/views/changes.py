@@ -88,7 +88,7 @@ def _feed(about: About) -> Response:
     def make() -> ResponseReturnValue:
         found, follows = _read(about, before, after)
         body = feeds.atom(
-            id=_tag(_scope_name(about)),
+            id=tag(_scope_name(about)),
             title=_feed_title(about),
             author=_config().team_name,
             language=str(get_locale()).replace("_", "-"),
@@ -98,7 +98,7 @@ def _feed(about: About) -> Response:
             if follows
             else None,
             updated=max((change.updated_at for change in found), default=_beginning(about)),
-            items=[_item(change) for change in found],
+            items=[item(change) for change in found],
         )
         return Response(body, content_type="application/atom+xml; charset=utf-8")
 
@@ -130,7 +130,8 @@ def _address(endpoint: str, **values: Any) -> str:
     return _config().public_url + url_for(endpoint, **values)
 
 
-def _tag(name: str, year: int = 2026) -> str:
+def tag(name: str, year: int = 2026) -> str:
+    """A name that is never anything else's, for feeds and their entries."""
     # RFC 4151. A year in which this host was ours, and never another: readers know an entry by its id.
     return f"tag:{urlsplit(_config().public_url).hostname},{year}:{name}"
 
@@ -184,12 +185,13 @@ def address_of(change: Change) -> str:
     return _address("reports.board", report=change.report.slug)
 
 
-def _item(change: Change) -> feeds.Item:
+def item(change: Change) -> feeds.Item:
+    """A change as an entry of a feed."""
     categories = [(change.kind.value, gettext(change.kind.label))]
     if change.report.demonstration:
         categories.append(("demonstration", gettext("Demonstration: invented")))
     return feeds.Item(
-        id=_tag(f"ledger/{change.seq}"),
+        id=tag(f"ledger/{change.seq}"),
         title=_marked(headline(change), change.report),
         url=address_of(change),
         published=change.recorded_at,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email import message_from_bytes, policy
 from pathlib import Path
 
-from flask import Blueprint, abort, current_app, render_template
+from flask import Blueprint, abort, current_app, render_template, request
 
 from tracker import db
 from tracker.config import Config
@@ -39,8 +39,22 @@ class Mail:
 @blueprint.get("/digests")
 @access.anyone
 def page() -> str:
-    """Past digests by day: ledger ranges and round numbers, nobody's name."""
-    return render_template("digests/page.html", days=digests.past(db.session()))
+    """Past issues: ledger ranges and round numbers, nobody's name. With a number and a code: what that digest said."""
+    session = db.session()
+    number, code = request.args.get("number", ""), _plain(request.args.get("code", ""))
+    asked = bool(number or code)
+    digest = None
+    if number.isascii() and number.isdigit() and len(number) < 10 and code.isascii():
+        digest = digests.by_code(session, int(number), code)
+    return render_template(
+        "digests/page.html",
+        issues=digests.past(session),
+        asked=asked,
+        number=number[:20],
+        code=request.args.get("code", "")[:20],
+        digest=digest,
+        words=digests.text_of(session, digest) if digest else "",
+    )
 
 
 @blueprint.get("/outbox")
@@ -65,6 +79,12 @@ def outbox_mail(name: str) -> str:
     if not _NAME.fullmatch(name) or not path.is_file():
         abort(404)
     return render_template("digests/mail.html", mail=_read(path))
+
+
+def _plain(code: str) -> str:
+    """A code as people type it: letters that are read wrongly are forgiven (Crockford's base 32)."""
+    letters = "".join(code.upper().split()).replace("-", "").translate(str.maketrans("OIL", "011"))
+    return f"{letters[:4]}-{letters[4:8]}"
 
 
 def _files(folder: Path) -> list[tuple[Path, float]]:

@@ -1,89 +1,96 @@
-"""Pages: following by e-mail. Public, without cookies; whoever holds a link from a mail needs no account."""
+"""Pages: how somebody begins to follow, confirms, and leaves. Public, without cookies, scripts or accounts."""
 
 from __future__ import annotations
 
 import datetime as dt
-from functools import partial
 
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
-from werkzeug.wrappers import Response
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
-from tracker import clock, db, emails, sessions
-from tracker.config import Config
+from tracker import clock, db, pages, sessions
 from tracker.errors import Invalid
 from tracker.forms import token as form_token
-from tracker.forms.subscription import ChoicesForm, SubscriptionForm, values_of
-from tracker.keyring import Keyring
-from tracker.models import Report, Subscriber
-from tracker.queries import board as boards
-from tracker.services import attempts, subscriptions
+from tracker.forms.subscription import SubscriptionForm, takes_keys, values_of
+from tracker.queries import expected
+from tracker.services import attempts, readers, schedule, sign_ups, subscriptions
+from tracker.services.choices import EVERYTHING, Choices
 from tracker.services.schedule import Rhythm
-from tracker.services.subscriptions import Choices
-from tracker.views import access
-from tracker.vocabulary import Frequency, Scope
+from tracker.views import access, following
+from tracker.vocabulary import Channel, Frequency
 
 blueprint = Blueprint("follow", __name__)
 
-_DEFAULT = Choices(Rhythm(Frequency.WEEKLY, 0, 1, 7, "UTC"), Scope.EVERYTHING)
-# How often the form may be sent from one network and by everybody together, each in an hour.
-_PER_NETWORK, _OVERALL = 30, 1000
+_DEFAULT = Choices(Rhythm(Frequency.WEEKLY, 0, 1, 7, "UTC"), EVERYTHING)
+# How often the form may be sent from one network and by everybody together, each in an hour; and how often somebody
+# may ask how many messages it would be.
+_PER_NETWORK, _OVERALL, _LOOKS = 30, 1000, 120
 _HOUR = dt.timedelta(hours=1)
 
-
-@blueprint.after_request
-def keep_to_yourself(response: Response) -> Response:
-    """Links that are as good as a password stay out of caches."""
-    response.headers["Cache-Control"] = "no-store"
-    return response
+blueprint.after_request(following.keep_to_yourself)
 
 
 @blueprint.get("/follow")
 @access.anyone
 def page() -> str:
-    """The form; `?report=` and `?recommendation=` choose in advance."""
-    reports = boards.every_report(db.session())
-    values = values_of(_DEFAULT, reports)
-    slugs = {report.slug for report in reports}
-    numbers = {f"{report.slug}/{one.number}" for report in reports for one in report.recommendations}
-    wanted = [value for value in request.args.getlist("recommendation") if value in numbers]
-    if wanted:
-        values |= {
-            "scope": Scope.RECOMMENDATION,
-            "recommendations": wanted,
-            "report": wanted[0].partition("/")[0],
-        }
-    elif (slug := request.args.get("report")) in slugs:
-        values |= {"scope": Scope.REPORT, "report": slug}
-    return render_template("follow/page.html", form=SubscriptionForm(reports=reports, **values))
+    """The form. `?report=`, `?recommendation=`, `?theme=`, `?country=` and `?channel=` choose in advance."""
+    offered = following.offered()
+    values = values_of(_DEFAULT, offered) | {"channel": Channel.EMAIL}
+    wanted = {
+        "reports": ("report", {report.slug for report in offered.reports}),
+        "recommendations": (
+            "recommendation",
+            {f"{report.slug}/{one.number}" for report in offered.reports for one in report.recommendations},
+        ),
+        "themes": ("theme", {theme.slug for theme in offered.themes}),
+        "countries": ("country", set(offered.countries)),
+    }
+    for field, (parameter, known) in wanted.items():
+        if found := [value for value in request.args.getlist(parameter) if value in known]:
+            values |= {"what": "chosen", field: found}
+    channel = next((one for one in Channel if one.value == request.args.get("channel")), Channel.EMAIL)
+    return _page(SubscriptionForm(offered=offered, **values | {"channel": channel}))
 
 
 @blueprint.post("/follow")
 @access.anyone
-def subscribe() -> Response | tuple[str, int]:
-    """The answer is the same whether the address is new, waits, follows already or has left."""
-    now, config, keys = clock.now(), _config(), _keys()
+def subscribe() -> ResponseReturnValue:
+    """For an address the answer is the same whether it is new, waits, follows already or has left: nobody looks."""
+    now, keys = clock.now(), following.keys()
+    looking = request.form.get("act") == "estimate"
     # First, and in a transaction of its own: what is refused counts too.
     with db.writing() as own:
-        attempts.hit(own, sessions.client_key("follow", now), limit=_PER_NETWORK, window=_HOUR, now=now)
-        attempts.hit(own, keys.keyed_hash("attempt", "follow"), limit=_OVERALL, window=_HOUR, now=now)
-    form = SubscriptionForm(request.form, reports=boards.every_report(db.session()))
+        if looking:
+            attempts.hit(own, sessions.client_key("estimate", now), limit=_LOOKS, window=_HOUR, now=now)
+        else:
+            attempts.hit(own, sessions.client_key("follow", now), limit=_PER_NETWORK, window=_HOUR, now=now)
+            attempts.hit(own, keys.keyed_hash("attempt", "follow"), limit=_OVERALL, window=_HOUR, now=now)
+    form = SubscriptionForm(request.form, offered=following.offered())
+    form.only_looking = looking
     if not form.validate():
-        return render_template("follow/page.html", form=form), 422
+        return _page(form), 422
+    session, choices = db.session(), form.choices()
+    if looking:
+        return _page(form, expected=_expected(choices, now))
     try:
-        subscriptions.subscribe(
-            db.session(),
-            form.email.data,
-            form.choices(),
-            keys=keys,
-            compose=partial(emails.confirmation, config=config, now=now),
-            confirm_for=dt.timedelta(hours=config.confirm_link_hours),
-            now=now,
-        )
+        if form.channel.data is Channel.EMAIL:
+            sign_ups.ask(
+                session, form.email.data, choices, certificate=form.openpgp.data or None, keys=keys, now=now
+            )
+            opened = None
+        elif form.channel.data is Channel.FEED:
+            opened = readers.open_feed(session, choices, now=now)
+        else:
+            opened = readers.open_mailbox(session, choices, now=now)
     except Invalid as error:
         form.refuse(error)
-        return render_template("follow/page.html", form=form), 422
-    db.session().commit()
-    return redirect(url_for("follow.asked"), 303)
+        return _page(form), 422
+    session.commit()
+    if opened is None:
+        return redirect(url_for("follow.asked"), 303)
+    # No redirect: what opens it must stand in no address that is not its own, and is shown this once.
+    return render_template(
+        "follow/opened.html", opened=opened, words=following.words(choices, opened.subscriber.channel)
+    )
 
 
 @blueprint.get("/follow/asked")
@@ -95,69 +102,29 @@ def asked() -> str:
 
 @blueprint.get("/follow/confirm/<token>")
 @access.anyone
-def confirm_page(token: str) -> str | tuple[str, int]:
+def confirm_page(token: str) -> ResponseReturnValue:
     """What is about to be confirmed, and a button. Opening the page changes nothing: mail scanners open links."""
     subscriber = subscriptions.asking(db.session(), token, now=clock.now())
     choices = subscriptions.asked(subscriber) if subscriber else None
-    if choices is None:
+    if subscriber is None or choices is None:
         return render_template("follow/gone.html"), 404
-    return render_template("follow/confirm.html", **_words(choices))
+    return render_template(
+        "follow/confirm.html",
+        words=following.words(choices, Channel.EMAIL),
+        encrypted=bool((subscriber.asked or {}).get("openpgp")),
+    )
 
 
 @blueprint.post("/follow/confirm/<token>")
 @access.anyone
-def confirm(token: str) -> str | tuple[str, int]:
-    """Follow from now on."""
+def confirm(token: str) -> ResponseReturnValue:
+    """Follow from now on. The page cannot show the link for changes: only the mailer can make it."""
     subscriber = subscriptions.confirm(db.session(), token, now=clock.now())
     if subscriber is None:
         return render_template("follow/gone.html"), 404
     db.session().commit()
-    return render_template(
-        "follow/confirmed.html",
-        subscriber=subscriber,
-        manage=subscriptions.manage_token(subscriber, _keys()),
-        **_words(subscriptions.current(subscriber)),
-    )
-
-
-@blueprint.get("/follow/manage/<token>")
-@access.anyone
-def manage(token: str) -> str | tuple[str, int]:
-    """Everything that is held about somebody, and all that they can do with it."""
-    subscriber = subscriptions.by_manage_token(db.session(), token)
-    if subscriber is None:
-        return render_template("follow/gone.html"), 404
-    reports = boards.every_report(db.session())
-    form = ChoicesForm(reports=reports, **values_of(subscriptions.current(subscriber), reports))
-    return _manage_page(subscriber, form)
-
-
-@blueprint.post("/follow/manage/<token>")
-@access.anyone
-def change(token: str) -> Response | str | tuple[str, int]:
-    """Change, leave or erase: the button says which."""
-    session, now = db.session(), clock.now()
-    subscriber = subscriptions.by_manage_token(session, token)
-    if subscriber is None:
-        return render_template("follow/gone.html"), 404
-    act = request.form.get("act")
-    if act == "erase":
-        subscriptions.erase(session, subscriber)
-        session.commit()
-        return render_template("follow/erased.html")
-    if act == "leave":
-        subscriptions.leave(session, subscriber, now=now)
-    else:
-        form = ChoicesForm(request.form, reports=boards.every_report(db.session()))
-        if not form.validate():
-            return _manage_page(subscriber, form), 422
-        try:
-            subscriptions.change(session, subscriber, form.choices(), now=now)
-        except Invalid as error:
-            form.refuse(error)
-            return _manage_page(subscriber, form), 422
-    session.commit()
-    return redirect(url_for("follow.manage", token=token, done="left" if act == "leave" else "saved"), 303)
+    choices = following.current(subscriber)
+    return render_template("follow/confirmed.html", words=following.words(choices, Channel.EMAIL))
 
 
 @blueprint.get("/unsubscribe/<token>")
@@ -179,31 +146,13 @@ def leave(token: str) -> str:
     return render_template("follow/left.html")
 
 
-def _manage_page(subscriber: Subscriber, form: ChoicesForm) -> str:
-    return render_template(
-        "follow/manage.html",
-        subscriber=subscriber,
-        form=form,
-        done=request.args.get("done"),
-        **_words(subscriptions.current(subscriber)),
-    )
+def _page(form: SubscriptionForm, **values: object) -> str:
+    shown = {"expected": None, "takes_keys": takes_keys(), "languages": pages.languages(), **values}
+    return render_template("follow/page.html", form=form, **shown)
 
 
-def _words(choices: Choices) -> dict[str, object]:
-    session = db.session()
-    return {
-        "scope": choices.scope,
-        "report": session.get(Report, choices.report_id) if choices.report_id else None,
-        "recommendations": subscriptions.recommendations(session, choices),
-        "rhythm": emails.rhythm_words(choices.rhythm),
-    }
+def _expected(choices: Choices, now: dt.datetime) -> float:
+    def period_of(moment: dt.datetime) -> str:
+        return schedule.first_slot(choices.rhythm, moment).period
 
-
-def _config() -> Config:
-    found: Config = current_app.extensions["settings"]
-    return found
-
-
-def _keys() -> Keyring:
-    found: Keyring = current_app.extensions["keyring"]
-    return found
+    return expected.per_month(db.session(), choices.follows, period_of, now=now)

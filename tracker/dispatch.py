@@ -1,0 +1,461 @@
+"""Digests composed and mails sent: what the clock does about them.
+
+Both may run at any time, in several processes at once: what is owed stands in tables under unique keys, and is taken by
+conditional updates. Composing is grouped by what people follow; sending goes in batches over several connections.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from flask import Flask
+from flask_babel import force_locale
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from tracker import db, emails, journal_rounds, mailer, openpgp
+from tracker.config import Config
+from tracker.emails.digest import Composer, Links, message, parts
+from tracker.keyring import Keyring
+from tracker.mailer import Outcome, Parcel, Result
+from tracker.models import Delivery, Issue, Subscriber
+from tracker.services import bounces, deliveries, digests, issues, ledger, rates, sending, subscriptions
+from tracker.services.deliveries import Claimed, Ready
+from tracker.services.digests import Body, Desk
+from tracker.vocabulary import DeliveryKind
+
+_log = structlog.get_logger()
+
+#: So many mails stand in one transaction and, at worst, in doubt together.
+MOST_AT_ONCE = 20
+#: So many are composed in one transaction.
+_MOST_KEPT = 1000
+#: With fewer mails than this waiting for each of them, further connections are not worth opening.
+_WORTH_A_CONNECTION = 40
+#: So many refused in a row for reasons that are ours: more would only be refused too.
+_STOP_AFTER = 5
+#: Digests whose joined bytes a sender keeps at hand.
+_MOST_BODIES = 200
+_MINUTE = dt.timedelta(minutes=1)
+
+
+def compose_due(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Compose every digest that is due: once for everybody to whom it says the same, and a delivery for each."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        with db.reading(), _transaction(engine) as session:
+            if sending.held(session) is not None:
+                return done
+            groups = digests.due(session, now=now)
+        if not groups:
+            return done
+        # So that each digest carries a checkpoint that covers what it tells.
+        with _transaction(engine) as session:
+            sign_checkpoint(session, config, keys, now)
+        with db.reading(), _transaction(engine) as session:
+            desk = Desk(ledger.position(session))
+        for group in groups:
+            if stopping():
+                break
+            try:
+                kept = _compose(engine, group, desk, config, keys, now)
+            except Exception as error:  # noqa: BLE001 - one group's digest must not stop everybody's.
+                _log.error("digest-failed", people=group.count, error=type(error).__name__)
+                done["failed"] += 1
+            else:
+                done["queued" if kept else "nothing new"] += kept or group.count
+    if done:
+        _log.info("digests-composed", **{name.replace(" ", "_"): count for name, count in done.items()})
+    return +done
+
+
+def _compose(
+    engine: Engine, group: digests.Group, desk: Desk, config: Config, keys: Keyring, now: dt.datetime
+) -> int:
+    with db.reading(), _transaction(engine) as session:
+        draft = digests.plan(session, group, desk, now=now)
+    if draft.told:
+        with _transaction(engine) as session:
+            number = issues.open_issue(session, config_hold=config.hold_digests, now=now).id
+        # Composed before the writer's place is taken, so that people who save something do not wait.
+        with db.reading(), _transaction(engine) as session:
+            draft = digests.write(
+                session,
+                draft,
+                desk,
+                Composer(config),
+                issue=number,
+                review_months=config.review_months,
+            )
+    kept, more = 0, True
+    while more:
+        with _transaction(engine) as session:
+            count, more = digests.keep(
+                session,
+                draft,
+                desk,
+                keys=keys,
+                domain=config.mail_from.rpartition("@")[2],
+                now=now,
+                jitter=dt.timedelta(minutes=config.digest_jitter_minutes),
+                most=_MOST_KEPT,
+            )
+        kept += count
+    return kept
+
+
+def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
+    """Send every mail that waits, over as many connections as are worth it."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, _, engine):
+        with _transaction(engine) as session:
+            if doubtful := deliveries.recover(session, now=now):
+                _log.warning("mails-perhaps-sent-twice", count=doubtful)
+                done["perhaps sent before"] += doubtful
+        with db.reading(), _transaction(engine) as session:
+            if sending.held(session) is not None:
+                return done
+            waiting = session.scalar(
+                select(func.count()).select_from(Delivery).where(deliveries.waiting(now))
+            )
+        if not waiting:
+            return done
+        number = journal_rounds.begin(app, now)
+        with db.reading(), _transaction(engine) as session:
+            # Asked after it began, because that may be what notices that an old backup was restored. Confirmations
+            # wait too: they may have been sent before.
+            if sending.held(session) is not None:
+                return done
+        several = config.smtp_connections if config.smtp_url.get_secret_value() else 1
+        workers = max(1, min(several, waiting // _WORTH_A_CONNECTION))
+        rounds = [Round(app, now, stopping) for _ in range(workers)]
+        if workers == 1:
+            rounds[0].run()
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                for future in [pool.submit(one.run) for one in rounds]:
+                    future.result()
+        for one in rounds:
+            done += one.done
+        journal_rounds.end(app, number, done)
+    if done:
+        _log.info("mails-handled", **{name.replace(" ", "_"): count for name, count in done.items()})
+    return +done
+
+
+@dataclass
+class Round:
+    """One sender with one connection, working until nothing waits any more."""
+
+    app: Flask
+    now: dt.datetime
+    stopping: Callable[[], bool]
+    done: Counter[str] = field(default_factory=Counter)
+    bodies: dict[int, Body] = field(default_factory=dict)
+    denied: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Send batch after batch. The first ones are small, so that slow relays hold up little."""
+        started, size, in_a_row = time.monotonic(), 4, 0
+        connection: mailer.Connection | None = None
+        with _ready(self.app) as (config, keys, engine):
+            try:
+                while not self.stopping() and in_a_row < _STOP_AFTER:
+                    # The time of the call and what has passed since, so that leases are true in a long run too.
+                    moment = self.now + dt.timedelta(seconds=time.monotonic() - started)
+                    with _transaction(engine) as session:
+                        # A long round ends when something is found that holds everything.
+                        held = sending.held(session)
+                        claimed = [] if held else deliveries.claim(session, most=size, now=moment)
+                    if not claimed:
+                        break
+                    batch = self._prepare(engine, claimed, config, keys, moment)
+                    if not batch:
+                        continue
+                    if connection is None:
+                        try:
+                            connection = mailer.connect(config)
+                        except mailer.Unreachable as error:
+                            self._unreachable(engine, batch, str(error.answer), moment)
+                            break
+                    results = self._send(engine, batch, connection, config, keys, moment)
+                    in_a_row = self._settle(engine, batch, results, moment, in_a_row)
+                    if any(
+                        one.outcome in (Outcome.NOT_TRIED, Outcome.DOUBTFUL) or one.answer.startswith("421")
+                        for one in results
+                    ):
+                        connection.close()
+                        connection = None
+                    size = min(size * 2, MOST_AT_ONCE)
+                if in_a_row >= _STOP_AFTER:
+                    _log.error("relay-refuses-our-mails", count=in_a_row)
+            finally:
+                if connection is not None:
+                    connection.close()
+
+    def _prepare(
+        self,
+        engine: Engine,
+        claimed: Sequence[Claimed],
+        config: Config,
+        keys: Keyring,
+        moment: dt.datetime,
+    ) -> list[tuple[Ready, Parcel]]:
+        """The bytes of each, fresh from what the record says now. What cannot be sent now is laid back."""
+        self._freshen(engine, {one.digest_id for one in claimed if one.digest_id is not None}, config, moment)
+        batch = []
+        owner = claimed[0].lease_owner
+        domains: dict[str, list[int]] = {}
+        for one in claimed:
+            try:
+                made = self._make(one, config, keys, moment)
+            except openpgp.KeyUnfit:
+                self._key_problem(engine, one, config, keys, moment)
+                continue
+            except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others.
+                _log.error("mail-failed", delivery=one.id, error=type(error).__name__)
+                self.done["failed"] += 1
+                with _transaction(engine) as session:
+                    deliveries.retry(session, owner, one.id, answer=type(error).__name__, now=moment)
+                continue
+            if made is None:
+                with _transaction(engine) as session:
+                    deliveries.cancel(session, owner, one.id, now=moment)
+                self.done["not wanted any more"] += 1
+                continue
+            batch.append(made)
+            domains.setdefault(made[1].recipient.rpartition("@")[2].lower(), []).append(one.id)
+        return self._within_limits(engine, batch, domains, config, keys, moment)
+
+    def _freshen(self, engine: Engine, numbers: set[int], config: Config, moment: dt.datetime) -> None:
+        """Have the joined bytes of these digests at hand, without anything that was withdrawn."""
+        with db.reading(), _transaction(engine) as session:
+            standing = digests.standing(session, numbers)
+        old = {
+            number
+            for number in numbers
+            if number not in self.bodies or self.bodies[number].pieces != standing.get(number)
+        }
+        if not old:
+            return
+        with _transaction(engine) as session:
+            for number in sorted(old):
+                if number not in standing:
+                    digests.refresh(session, number, Composer(config), now=moment)
+                self.bodies[number] = digests.body(session, number)
+        while len(self.bodies) > max(_MOST_BODIES, len(numbers)):
+            self.bodies.pop(next(one for one in self.bodies if one not in numbers))
+
+    def _make(
+        self, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
+    ) -> tuple[Ready, Parcel] | None:
+        recipient = one.account_address
+        if recipient is None:
+            if one.key is None:
+                return None  # Erased meanwhile.
+            recipient = subscriptions.address(one, keys)
+        keep = None
+        if one.message_sealed is not None:
+            content = deliveries.opened(one, keys)
+        else:
+            assert one.digest_id is not None
+            content, keep = self._digest(one, recipient, config, keys, moment)
+        parcel = Parcel(
+            number=one.id,
+            sender=bounces.sender(one.id, one.message_id, config_address=config.bounce_address, keys=keys)
+            or config.mail_from,
+            recipient=recipient,
+            message_id=one.message_id,
+            message=content,
+        )
+        return Ready(one, hashlib.sha256(content).hexdigest(), keep), parcel
+
+    def _digest(
+        self, one: Claimed, recipient: str, config: Config, keys: Keyring, moment: dt.datetime
+    ) -> tuple[bytes, bytes | None]:
+        assert one.digest_id is not None
+        links = Links(
+            f"{config.public_url}/follow/manage/{subscriptions.manage_token(one, keys)}",
+            f"{config.public_url}/unsubscribe/{subscriptions.leave_token(one, keys)}",
+        )
+        body = self.bodies[one.digest_id]
+        if one.openpgp_sealed is None:
+            content = message(
+                body, recipient, one.message_id, links, config=config, composed_at=one.created_at
+            )
+            return content, None
+        outer, inner = parts(
+            body, recipient, one.message_id, links, config=config, composed_at=one.created_at
+        )
+        content = openpgp.encrypted(outer, inner, subscriptions.certificate(one, keys), now=moment)
+        # Encrypted anew it would have other bytes: a second attempt needs these.
+        return content, keys.mailer.lock(content, deliveries.context(one.message_id))
+
+    def _key_problem(
+        self, engine: Engine, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
+    ) -> None:
+        """The key is of no use any more: nothing is sent in clear, the person is told so, the news wait."""
+        with _transaction(engine) as session:
+            deliveries.cancel(session, one.lease_owner, one.id, now=moment, tell=True)
+            subscriber = session.get_one(Subscriber, one.subscriber_id)
+            note = emails.mail(
+                "key-problem",
+                subscriptions.address(subscriber, keys),
+                keys.mailer.keyed_hash("message", f"key-problem/{one.message_id}")[:32],
+                config=config,
+                now=moment,
+                manage_url=f"{config.public_url}/follow/manage/{subscriptions.manage_token(one, keys)}",
+            )
+            deliveries.enqueue(
+                session, note, kind=DeliveryKind.KEY_PROBLEM, keys=keys, now=moment, subscriber=subscriber
+            )
+        self.done["key of no use"] += 1
+
+    def _within_limits(
+        self,
+        engine: Engine,
+        batch: list[tuple[Ready, Parcel]],
+        domains: dict[str, list[int]],
+        config: Config,
+        keys: Keyring,
+        moment: dt.datetime,
+    ) -> list[tuple[Ready, Parcel]]:
+        """What may go this minute; the rest waits for a later one."""
+        if not batch or not (config.smtp_per_minute or config.smtp_per_domain_minute):
+            return batch
+        later: dict[int, dt.datetime] = {}
+        with _transaction(engine) as session:
+            if config.smtp_per_domain_minute:
+                for domain, numbers in domains.items():
+                    key = keys.mailer.keyed_hash("rate", domain)
+                    limit = config.smtp_per_domain_minute
+                    granted = rates.grant(session, key, len(numbers), limit_per_minute=limit, now=moment)
+                    for number in numbers[granted:]:
+                        later[number] = moment + _MINUTE * (1 + self.denied[domain] // limit)
+                        self.denied[domain] += 1
+            going = [pair for pair in batch if pair[1].number not in later]
+            if config.smtp_per_minute and going:
+                key, limit = keys.mailer.keyed_hash("rate", "all"), config.smtp_per_minute
+                granted = rates.grant(session, key, len(going), limit_per_minute=limit, now=moment)
+                for _, parcel in going[granted:]:
+                    later[parcel.number] = moment + _MINUTE * (1 + self.denied[""] // limit)
+                    self.denied[""] += 1
+            owner = batch[0][0].claimed.lease_owner
+            for number, due_at in later.items():
+                deliveries.put_back(session, owner, [number], due_at=due_at, tried=False)
+        self.done["put off by a limit"] += len(later)
+        return [pair for pair in batch if pair[1].number not in later]
+
+    def _send(
+        self,
+        engine: Engine,
+        batch: Sequence[tuple[Ready, Parcel]],
+        connection: mailer.Connection,
+        config: Config,
+        keys: Keyring,
+        moment: dt.datetime,
+    ) -> list[Result]:
+        owner = batch[0][0].claimed.lease_owner
+        told = {ready.claimed.digest_id for ready, _ in batch if ready.claimed.digest_id is not None}
+        with _transaction(engine) as session:
+            # Withdrawn since its bytes were joined: laid back, and joined again in the next batch.
+            standing = digests.standing(session, told)
+            if any(self.bodies[number].pieces != standing.get(number) for number in told):
+                numbers = [ready.claimed.id for ready, _ in batch]
+                deliveries.put_back(session, owner, numbers, due_at=moment, tried=False)
+                return []
+            may = deliveries.data_sent(session, [ready for ready, _ in batch], now=moment)
+        self.done["not wanted any more"] += len(batch) - len(may)
+        return connection.send([parcel for _, parcel in batch if parcel.number in may])
+
+    def _settle(
+        self,
+        engine: Engine,
+        batch: Sequence[tuple[Ready, Parcel]],
+        results: Sequence[Result],
+        moment: dt.datetime,
+        in_a_row: int,
+    ) -> int:
+        """Note the answers; return how many mails in a row were refused for a reason that is ours."""
+        if not results:
+            return in_a_row
+        owner = batch[0][0].claimed.lease_owner
+        issue_of = {ready.claimed.id: ready.claimed.issue_id for ready, _ in batch}
+        taken: dict[str, list[int]] = {}
+        with _transaction(engine) as session:
+            for one in results:
+                self.done[_WORDS[one.outcome]] += 1
+                issue_id = issue_of[one.number]
+                if one.outcome is Outcome.SENT:
+                    in_a_row = 0
+                    taken.setdefault(one.answer, []).append(one.number)
+                elif one.outcome is Outcome.RECIPIENT_REFUSED:
+                    deliveries.refused(session, owner, one.number, answer=one.answer, now=moment)
+                elif one.outcome is Outcome.NOT_TRIED:
+                    deliveries.put_back(session, owner, [one.number], due_at=moment, tried=False)
+                elif one.outcome in (Outcome.LATER, Outcome.OURS_REFUSED):
+                    deliveries.retry(session, owner, one.number, answer=one.answer, now=moment)
+                    if one.outcome is Outcome.OURS_REFUSED:
+                        in_a_row += 1
+                        if issue_id is not None:
+                            issues.note_refusal(session, session.get_one(Issue, issue_id), now=moment)
+                # Doubtful: left as it is; when the lease ends it is counted as ambiguous and sent once more.
+            for answer, numbers in taken.items():
+                deliveries.sent(session, owner, numbers, answer=answer, now=moment)
+            for issue_id in {issue_of[number] for numbers in taken.values() for number in numbers}:
+                if issue_id is not None and in_a_row == 0:
+                    issues.note_success(session, session.get_one(Issue, issue_id))
+        return in_a_row
+
+    def _unreachable(
+        self, engine: Engine, batch: Sequence[tuple[Ready, Parcel]], answer: str, moment: dt.datetime
+    ) -> None:
+        with _transaction(engine) as session:
+            for ready, _ in batch:
+                deliveries.retry(
+                    session, ready.claimed.lease_owner, ready.claimed.id, answer=answer, now=moment
+                )
+        self.done["to be tried again"] += len(batch)
+        _log.warning("relay-unreachable", answer=answer)
+
+
+_WORDS = {
+    Outcome.SENT: "sent",
+    Outcome.RECIPIENT_REFUSED: "refused for good",
+    Outcome.OURS_REFUSED: "refused by our relay",
+    Outcome.LATER: "to be tried again",
+    Outcome.DOUBTFUL: "answer lost",
+    Outcome.NOT_TRIED: "not tried",
+}
+
+
+def sign_checkpoint(session: Session, config: Config, keys: Keyring, now: dt.datetime) -> None:
+    """Sign the ledger as it is, if it has grown since the last checkpoint."""
+    newest = ledger.newest_checkpoint(session)
+    if ledger.position(session) > (newest.size if newest else 0):
+        ledger.take_checkpoint(
+            session, origin=config.ledger_origin, public_key=keys.ledger_public_key, sign=keys.sign, now=now
+        )
+
+
+@contextmanager
+def _ready(app: Flask) -> Iterator[tuple[Config, Keyring, Engine]]:
+    # Mails are rendered outside any request: templates and words come from the app.
+    with app.app_context(), force_locale("en"):
+        yield app.extensions["settings"], app.extensions["keyring"], db.engine()
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Session]:
+    with db.new_session(engine) as session, session.begin():
+        yield session
