@@ -66,7 +66,9 @@ class Journal:
         with _plainly(self._path):
             size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                text = b"\n" + text  # A line was cut off by a crash: it stays as it is, and counts for nothing.
+                text = (
+                    b"\n" + text
+                )  # A line was cut off by a crash: it stays as it is, and counts for nothing.
             while text:
                 text = text[os.write(self._descriptor, text) :]
             os.fsync(self._descriptor)

@@ -65,7 +65,7 @@ def held(session: Session, now: dt.datetime) -> Issue:
     session.add_all([text, foot])
     session.flush()
     digest = Digest(
-        issue=issue, code="K7F2-9QXM", content_key="c", frequency=Frequency.DAILY, language="en",
+        issue=issue, code="K7F2-9QXM", content_key="c", follow_key="all", frequency=Frequency.DAILY, language="en",
         disclosure=Disclosure.FULL, day=now.date(), from_seq=0, to_seq=3, changes=3, composed_seq=3,
         pieces=[text.id, foot.id], created_at=now,
     )  # fmt: skip
@@ -89,9 +89,19 @@ def test_what_will_go_out_is_counted_by_hour_and_told_by_content(
     events.finding("k1", place=1)
     for _ in range(2):
         follow(session, now, Follow(scope=Scope.EVERYTHING))
-    follow(session, now, Follow(scope=Scope.RECOMMENDATION, recommendation_id=report.recommendations[1].id), seen_seq=1)
+    follow(
+        session,
+        now,
+        Follow(scope=Scope.RECOMMENDATION, recommendation_id=report.recommendations[1].id),
+        seen_seq=1,
+    )
     follow(session, now, Follow(scope=Scope.SEARCH, value="register secret-words"))
-    follow(session, now, Follow(scope=Scope.COUNTRY, value="Republic of Arvenia"), next_due_at=now + dt.timedelta(days=2))
+    follow(
+        session,
+        now,
+        Follow(scope=Scope.COUNTRY, value="Republic of Arvenia"),
+        next_due_at=now + dt.timedelta(days=2),
+    )
     mail(session, now, kind=DeliveryKind.CONFIRMATION, period=None)
 
     page = as_somebody(ada).get("/sending")
@@ -101,7 +111,7 @@ def test_what_will_go_out_is_counted_by_hour_and_told_by_content(
     assert "To 2 people: 2 changes" in page.text
     assert "To one person: one change" in page.text
     assert "Court register 1" in page.text
-    assert "One person is due too and gets no mail" in page.text
+    assert "2 people are due too and get no mail" in page.text
     assert "Whatever holds these words" not in page.text
     assert "secret-words" not in page.text
     assert "None yet." in page.text

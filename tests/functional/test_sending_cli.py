@@ -88,7 +88,9 @@ def test_two_admins_each_run_it_where_two_are_needed(
     assert "All sending is held" in run("digests", "due").output
     first = run("digests", "release", "all", "--consider-sent", "--as", "ada@arvenia.example").output
     assert first == "Noted. Mails go out when a second admin releases, too.\n"
-    assert "Consider it sent" in run("digests", "release", "all", "--as", "alan@arvenia.example", code=1).output
+    assert (
+        "Consider it sent" in run("digests", "release", "all", "--as", "alan@arvenia.example", code=1).output
+    )
     second = run("digests", "release", "all", "--consider-sent", "--as", "alan@arvenia.example").output
     assert second == "Mails go out.\n"
 

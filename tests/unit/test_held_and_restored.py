@@ -54,14 +54,22 @@ def outbox(config: Config) -> list[Path]:
 
 @pytest.mark.parametrize("config", ["two"], indirect=True)
 def test_a_held_issue_waits_through_restarts_and_goes_out_after_two_people(
-    app: Flask, session: Session, make: Factory, keys: Keyring, config: Config, events: Events, now: dt.datetime
+    app: Flask,
+    session: Session,
+    make: Factory,
+    keys: Keyring,
+    config: Config,
+    events: Events,
+    now: dt.datetime,
 ) -> None:
     ada, alan = (make.account(Role.ADMIN, password_hash="x") for _ in range(2))
     follower(session, keys, config, now)
     events.evidence(1)
 
     jobs.tick(app, now + DAY)
-    jobs.tick(create_app(config), now + DAY + HOUR)
+    restarted = create_app(config)
+    jobs.tick(restarted, now + DAY + HOUR)
+    restarted.extensions["engine"].dispose()
     assert outbox(config) == []
     session.rollback()
     (issue,) = issues.held(session)
@@ -77,7 +85,13 @@ def test_a_held_issue_waits_through_restarts_and_goes_out_after_two_people(
 
 @pytest.mark.parametrize("config", ["one"], indirect=True)
 def test_what_was_discarded_stands_in_the_next_digest_once(
-    app: Flask, session: Session, make: Factory, keys: Keyring, config: Config, events: Events, now: dt.datetime
+    app: Flask,
+    session: Session,
+    make: Factory,
+    keys: Keyring,
+    config: Config,
+    events: Events,
+    now: dt.datetime,
 ) -> None:
     ada = make.account(Role.ADMIN, password_hash="x")
     follower(session, keys, config, now)
@@ -104,7 +118,13 @@ def test_what_was_discarded_stands_in_the_next_digest_once(
 
 @pytest.mark.parametrize("away", [3 * HOUR, 9 * DAY])
 def test_downtime_makes_one_digest_with_nothing_missing(
-    app: Flask, session: Session, keys: Keyring, config: Config, events: Events, now: dt.datetime, away: dt.timedelta
+    app: Flask,
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    events: Events,
+    now: dt.datetime,
+    away: dt.timedelta,
 ) -> None:
     follower(session, keys, config, now)
     for number in range(1, 4):
@@ -119,7 +139,13 @@ def test_downtime_makes_one_digest_with_nothing_missing(
 
 @pytest.mark.parametrize("reason", [HoldReason.CLOCK, HoldReason.RESTORED])
 def test_while_everything_is_held_nothing_is_composed_or_sent(
-    app: Flask, session: Session, keys: Keyring, config: Config, events: Events, now: dt.datetime, reason: HoldReason
+    app: Flask,
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    events: Events,
+    now: dt.datetime,
+    reason: HoldReason,
 ) -> None:
     follower(session, keys, config, now)
     events.evidence(1)

@@ -112,9 +112,7 @@ def test_the_database_refuses_the_same_person_twice(session: Session, held: Issu
         session.flush()
 
 
-def test_only_active_admins_release(
-    session: Session, held: Issue, make: Factory, now: dt.datetime
-) -> None:
+def test_only_active_admins_release(session: Session, held: Issue, make: Factory, now: dt.datetime) -> None:
     for account in (
         make.account(Role.REVIEWER, password_hash="x"),
         make.account(Role.ADMIN, password_hash="x", active=False),

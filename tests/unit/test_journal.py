@@ -8,6 +8,7 @@ import multiprocessing
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,13 +146,13 @@ def test_a_crash_at_any_point_is_not_taken_for_a_restored_backup(
         real(book, *rows)
 
     journal_rounds.begin(app, now)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         if dies == "after begin":
             patch.setattr(sending, "count_round", die)
         elif dies == "after counting":
             patch.setattr(journal.Journal, "append", append)
-        journal_rounds.begin(app, now)
-        die()
+        with suppress(Killed):
+            journal_rounds.begin(app, now)
 
     journal_rounds.check(app, now)
     assert journal_rounds.begin(app, now) in (2, 3)
@@ -202,9 +203,10 @@ def test_killed_between_the_file_and_the_database_departures_are_noted_twice_and
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(departures, "noted", die)
-        journal_rounds.check(app, now)
+        with pytest.raises(KeyboardInterrupt):
+            journal_rounds.check(app, now)
 
     assert journal_rounds.check(app, now) == {"departures noted": 1}
     assert sending.held(session) is None
@@ -265,7 +267,9 @@ class Backup:
             shutil.copy(self.folder / "copy", path)
         else:
             self._close()
-            self._run("pg_restore", "--clean", "--if-exists", f"--dbname={self._dsn()}", str(self.folder / "copy"))
+            self._run(
+                "pg_restore", "--clean", "--if-exists", f"--dbname={self._dsn()}", str(self.folder / "copy")
+            )
         self.session.expire_all()
 
     def _close(self) -> None:
@@ -400,7 +404,9 @@ def test_people_choose_what_becomes_of_it(
     session.expire_all()
 
     sent = way is ReleaseWay.SEND
-    assert session.get_one(Delivery, delivery.id).state is (DeliveryState.PENDING if sent else DeliveryState.CANCELLED)
+    assert session.get_one(Delivery, delivery.id).state is (
+        DeliveryState.PENDING if sent else DeliveryState.CANCELLED
+    )
     assert session.get_one(Subscriber, person.id).seen_seq == (1 if sent else 2)
     journal_rounds.check(app, now)
     session.rollback()

@@ -189,7 +189,11 @@ def test_on_monday_each_is_told_what_is_new_for_them_and_nothing_that_is_not_pub
     assert "waits for a reviewer" not in said[team.mona.name]
     assert "One thing of yours came back from review." in said[team.mona.name]
     (mail, _) = mails(session)
-    assert (mail.kind, mail.period, mail.subscriber_id) == (DeliveryKind.REMINDER, "reminder/2026-11-23", None)
+    assert (mail.kind, mail.period, mail.subscriber_id) == (
+        DeliveryKind.REMINDER,
+        "reminder/2026-11-23",
+        None,
+    )
 
 
 def test_each_thing_is_told_once_and_a_quiet_week_has_no_mail(

@@ -137,9 +137,7 @@ def release(issue: str, email: str, consider_sent: bool) -> None:
     from tracker.vocabulary import ReleaseWay
 
     if issue != "all" and not (issue.isascii() and issue.isdigit()):
-        raise click.UsageError(
-            "Write the number of an issue (`tracker digests issues` lists them), or: all"
-        )
+        raise click.UsageError("Write the number of an issue (`tracker digests issues` lists them), or: all")
     if consider_sent and issue != "all":
         raise click.UsageError("--consider-sent is for all, after a backup was restored.")
     with common.open_tracker() as tracker:
@@ -147,15 +145,11 @@ def release(issue: str, email: str, consider_sent: bool) -> None:
         account = _admin(tracker.session, email)
         if issue == "all":
             way = ReleaseWay.CONSIDER_SENT if consider_sent else ReleaseWay.SEND
-            done = sending.release(
-                tracker.session, account=account, needed=needed, way=way, now=tracker.now
-            )
+            done = sending.release(tracker.session, account=account, needed=needed, way=way, now=tracker.now)
             what = "Mails go"
         else:
             found = issues.by_number(tracker.session, int(issue))
-            done = issues.release(
-                tracker.session, found, account=account, needed=needed, now=tracker.now
-            )
+            done = issues.release(tracker.session, found, account=account, needed=needed, now=tracker.now)
             what = f"Issue {issue} goes"
         tracker.session.commit()
     click.echo(f"{what} out." if done else f"Noted. {what} out when a second admin releases, too.")

@@ -191,7 +191,9 @@ def oldest_waiting(session: Session, *, now: dt.datetime) -> dt.datetime | None:
 
 def decisions(session: Session, *, subject: str | None = None, limit: int = 20) -> Sequence[Activity]:
     """What people decided about sending, the newest first."""
-    which = Activity.subject == subject if subject else or_(*(Activity.subject.like(one) for one in _SUBJECTS))
+    which = (
+        Activity.subject == subject if subject else or_(*(Activity.subject.like(one) for one in _SUBJECTS))
+    )
     return session.scalars(
         select(Activity)
         .where(which)
@@ -238,7 +240,9 @@ def _due_groups(
         for key, number in one_of_each.items()
     }
     for row in rows:
-        groups[row[0], row[1], row[2], row[3]][1][row[4], row[5]] += row[6]
+        moment, frequency = row[4], row[5]
+        assert moment is not None  # None is never due.
+        groups[row[0], row[1], row[2], row[3]][1][moment, frequency] += row[6]
     return groups  # type: ignore[return-value]
 
 
@@ -278,7 +282,8 @@ def _counted(session: Session, issues: Sequence[Issue]) -> list[Run]:
         .where(mine)
         .group_by(Delivery.issue_id, Delivery.state)
     ):
-        states[number][state] = count
+        if number is not None:
+            states[number][state] = count
     answers: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for number, answer, count in session.execute(
         select(Delivery.issue_id, Delivery.last_answer, func.count())
@@ -286,7 +291,8 @@ def _counted(session: Session, issues: Sequence[Issue]) -> list[Run]:
         .group_by(Delivery.issue_id, Delivery.last_answer)
         .order_by(func.count().desc(), Delivery.last_answer)
     ):
-        answers[number].append((answer, count))
+        if number is not None and answer is not None:
+            answers[number].append((answer, count))
     digests = dict(
         session.execute(
             select(Digest.issue_id, func.count())

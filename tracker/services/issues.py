@@ -99,7 +99,9 @@ def release(
     if needed > 1 and issue.first_releaser_id == account.id:
         raise Conflict(SAME_PERSON)
     if seen is not None and seen != size(session, issue):
-        raise Conflict(N_("The mails of this issue are not the same any more as on your page. Look at it again."))
+        raise Conflict(
+            N_("The mails of this issue are not the same any more as on your page. Look at it again.")
+        )
     done = needed < 2 or issue.first_releaser_id is not None
     if issue.first_releaser_id is None:
         issue.first_releaser_id = account.id
@@ -189,7 +191,9 @@ def note_success(session: Session, issue: Issue) -> None:
     )
 
 
-def decide(session: Session, delivery: Delivery, *, arrived: bool, account: Account, now: dt.datetime) -> None:
+def decide(
+    session: Session, delivery: Delivery, *, arrived: bool, account: Account, now: dt.datetime
+) -> None:
     """A person has looked for an uncertain mail in the relay's log: it arrived, or it is sent once more."""
     check_admin(account)
     changed = session.execute(

@@ -42,9 +42,7 @@ def forget_expired(session: Session, *, now: dt.datetime) -> int:
         return exists().where(Delivery.id == question, *conditions)
 
     taken_at = select(Delivery.done_at).where(Delivery.id == question).scalar_subquery()
-    sent_later = is_(
-        Delivery.state == DeliveryState.SENT, Delivery.done_at > Subscriber.renewal_asked_at
-    )
+    sent_later = is_(Delivery.state == DeliveryState.SENT, Delivery.done_at > Subscriber.renewal_asked_at)
     _change(session, sent_later, renewal_asked_at=taken_at)
     _change(session, is_(Delivery.state.in_(_ON_ITS_WAY)), renewal_asked_at=now)
     _change(session, is_(Delivery.state.in_(_NEVER_ARRIVED)), renewal_asked_at=None)
@@ -54,9 +52,7 @@ def forget_expired(session: Session, *, now: dt.datetime) -> int:
 def _change(session: Session, which: ColumnElement[bool], **values: Any) -> None:
     session.execute(
         update(Subscriber)
-        .where(
-            Subscriber.renewal_asked_at.is_not(None), Subscriber.state == SubscriberState.CONFIRMED, which
-        )
+        .where(Subscriber.renewal_asked_at.is_not(None), Subscriber.state == SubscriberState.CONFIRMED, which)
         .values(**values)
         .execution_options(synchronize_session=False)
     )
