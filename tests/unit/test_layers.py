@@ -25,6 +25,7 @@ LAYERS = [
         "timestamps",
         "wrapping_keys",
         "keyring",
+        "calendars",
         "db",
         "mailer",
         "bounces",
@@ -38,7 +39,7 @@ LAYERS = [
         "pages",
         "packs",
     },
-    {"dispatch", "jobs", "fsck", "views"},
+    {"dispatch", "jobs", "journal_rounds", "team_jobs", "fsck", "views"},
     {"", "scheduler", "wsgi"},
     {"cli", "__main__"},
 ]
