@@ -40,6 +40,8 @@ def make(key: str) -> Page:
 
     def act() -> PublicCopy:
         originals.check_allowed(exhibit.evidence, account=access.viewer())
+        # The original is laid beside it meanwhile.
+        storage.check_room(blobs.config(), exhibit.size)
         blobs.let_others_write()
         with blobs.local(exhibit) as (path, folder):
             kind, method = media.make_copy(path, exhibit.kind, folder / "copy")
@@ -225,6 +227,9 @@ def _prepare(
     key: str, incoming: storage.Incoming, kind: FileKind, method: CopyMethod, form: CopyForm
 ) -> PublicCopy:
     try:
+        # What is made here takes as much as what is uploaded, and counts for the same limits.
+        blobs.check_quota(incoming.size)
+        storage.check_room(blobs.config(), incoming.size)
         blobs.let_others_write()
         blobs.store().keep(incoming)
         return service.prepare(
