@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker.config import Config
-from tracker.emails.digest import Composer, Links, message
+from tracker.emails.digest import Composer, Links, make, shared_lines
 from tracker.keyring import Keyring
 from tracker.models import Delivery, LedgerEntry, Recommendation, Report, Subscriber
 from tracker.services import choices as chosen
@@ -201,19 +201,20 @@ def unsent(session: Session, config: Config, now: dt.datetime) -> list[bytes]:
         assert delivery.digest_id is not None
         if not digests.refresh(session, delivery.digest_id, Composer(config), now=now):
             continue
-        found.append(
-            message(
-                digests.body(session, delivery.digest_id),
-                "reader@arvenia.example",
-                delivery.message_id,
-                Links(
-                    f"{config.public_url}/follow/manage/{'a' * 32}",
-                    f"{config.public_url}/unsubscribe/{'b' * 32}",
-                ),
-                config=config,
-                composed_at=delivery.created_at,
-            )
+        body = digests.body(session, delivery.digest_id)
+        links = Links(
+            f"{config.public_url}/follow/manage/{'a' * 32}", f"{config.public_url}/unsubscribe/{'b' * 32}"
         )
+        made = make(
+            body,
+            shared_lines(body),
+            "reader@arvenia.example",
+            delivery.message_id,
+            links,
+            config=config,
+            composed_at=delivery.created_at,
+        )
+        found.append(bytes(made.content()))
     session.commit()
     return found
 

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 
 from tracker import db, emails, journal_rounds, mailer, openpgp
 from tracker.config import Config
-from tracker.emails.digest import Composer, Links, message, parts
+from tracker.emails.digest import Composer, Links, make, shared_lines
 from tracker.keyring import Keyring
-from tracker.mailer import Outcome, Parcel, Result
+from tracker.mailer import Lines, Outcome, Parcel, Result
 from tracker.models import Delivery, Issue, Subscriber
 from tracker.services import bounces, deliveries, digests, issues, ledger, rates, sending, subscriptions
 from tracker.services.deliveries import Claimed, Ready
@@ -35,7 +35,9 @@ from tracker.vocabulary import DeliveryKind
 _log = structlog.get_logger()
 
 #: So many mails stand in one transaction and, at worst, in doubt together.
-MOST_AT_ONCE = 20
+MOST_AT_ONCE = 40
+#: So many are claimed together, for so many seconds; what was not begun by then is laid back.
+_MOST_CLAIMED, _SECONDS_PER_CLAIM = 320, 60
 #: So many are composed in one transaction.
 _MOST_KEPT = 1000
 #: With fewer mails than this waiting for each of them, further connections are not worth opening.
@@ -155,57 +157,156 @@ def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lam
 
 @dataclass
 class Round:
-    """One sender with one connection, working until nothing waits any more."""
+    """One sender with one connection, working until nothing waits any more.
+
+    It claims many mails, makes their bytes, and sends them batch by batch. Between two batches stands one transaction:
+    it notes the answers to the last one and that the next one is about to leave.
+    """
 
     app: Flask
     now: dt.datetime
     stopping: Callable[[], bool]
     done: Counter[str] = field(default_factory=Counter)
-    bodies: dict[int, Body] = field(default_factory=dict)
+    bodies: dict[int, tuple[Body, tuple[Lines, Lines]]] = field(default_factory=dict)
     denied: Counter[str] = field(default_factory=Counter)
+    connection: mailer.Connection | None = None
+    unnoted: list[tuple[Ready, Result]] = field(default_factory=list)
+    in_a_row: int = 0  # Mails that were refused for a reason that is ours, since the last one that was taken.
 
     def run(self) -> None:
-        """Send batch after batch. The first ones are small, so that slow relays hold up little."""
-        started, size, in_a_row = time.monotonic(), 4, 0
-        connection: mailer.Connection | None = None
+        """The first claims are small, so that a slow relay holds up little."""
+        started, most = time.monotonic(), 4
         with _ready(self.app) as (config, keys, engine):
             try:
-                while not self.stopping() and in_a_row < _STOP_AFTER:
+                while not self.stopping() and self.in_a_row < _STOP_AFTER:
                     # The time of the call and what has passed since, so that leases are true in a long run too.
                     moment = self.now + dt.timedelta(seconds=time.monotonic() - started)
                     with _transaction(engine) as session:
-                        most = min(size, _STOP_AFTER - in_a_row) if in_a_row else size
                         # A long round ends when something is found that holds everything.
                         held = sending.held(session)
-                        claimed = [] if held else deliveries.claim(session, most=most, now=moment)
+                        claimed = [] if held else deliveries.claim(session, most=self._most(most), now=moment)
                     if not claimed:
                         break
                     batch = self._prepare(engine, claimed, config, keys, moment)
-                    if not batch:
-                        continue
-                    if connection is not None and not connection.alive():
-                        connection.close()
-                        connection = None
-                    if connection is None:
-                        try:
-                            connection = mailer.connect(config)
-                        except mailer.Unreachable as error:
-                            self._unreachable(engine, batch, str(error.answer), moment)
-                            break
-                    results = self._send(engine, batch, connection, config, keys, moment)
-                    in_a_row = self._settle(engine, batch, results, moment, in_a_row)
-                    if any(
-                        one.outcome in (Outcome.NOT_TRIED, Outcome.DOUBTFUL) or one.answer.startswith("421")
-                        for one in results
-                    ):
-                        connection.close()
-                        connection = None
-                    size = min(size * 2, MOST_AT_ONCE)
-                if in_a_row >= _STOP_AFTER:
-                    _log.error("relay-refuses-our-mails", count=in_a_row)
+                    if not self._send(engine, batch, config, moment):
+                        break
+                    most = min(most * 2, _MOST_CLAIMED)
+                if self.in_a_row >= _STOP_AFTER:
+                    _log.error("relay-refuses-our-mails", count=self.in_a_row)
             finally:
-                if connection is not None:
-                    connection.close()
+                if self.connection is not None:
+                    self.connection.close()
+
+    def _most(self, most: int) -> int:
+        # Where the relay refuses us, no more is tried than it takes to be sure.
+        return min(most, _STOP_AFTER - self.in_a_row) if self.in_a_row else most
+
+    def _send(
+        self,
+        engine: Engine,
+        claimed: Sequence[tuple[Ready, Parcel]],
+        config: Config,
+        moment: dt.datetime,
+    ) -> bool:
+        """Send them batch by batch. False: there is no use in going on."""
+        began, left, good = time.monotonic(), list(claimed), True
+        while left and good and not self.stopping() and time.monotonic() - began < _SECONDS_PER_CLAIM:
+            at = moment + dt.timedelta(seconds=time.monotonic() - began)
+            if not self._connected(engine, left, config, at):
+                left, good = [], False
+                break
+            assert self.connection is not None
+            size = self._most(MOST_AT_ONCE)
+            batch, left = left[:size], left[size:]
+            may = self._note(engine, batch, at)
+            if may is None:
+                # Something was published, perhaps withdrawn: made again from what the record says now.
+                left = batch + left
+                break
+            results = self.connection.send([parcel for _, parcel in batch if parcel.number in may])
+            by_number = {ready.claimed.id: ready for ready, _ in batch}
+            self.unnoted = [(by_number[one.number], one) for one in results]
+            for one in results:
+                self.in_a_row = _counted(self.in_a_row, one.outcome)
+            good = self.in_a_row < _STOP_AFTER
+            if any(
+                one.outcome in (Outcome.NOT_TRIED, Outcome.DOUBTFUL) or one.answer.startswith("421")
+                for one in results
+            ):
+                self.connection.close()
+                self.connection = None
+        at = moment + dt.timedelta(seconds=time.monotonic() - began)
+        if self.unnoted or left:
+            with _transaction(engine) as session:
+                self._settle(session, at)
+                if left:
+                    owner, numbers = left[0][0].claimed.lease_owner, [ready.claimed.id for ready, _ in left]
+                    deliveries.put_back(session, owner, numbers, due_at=at, tried=False)
+        return good
+
+    def _connected(
+        self, engine: Engine, left: Sequence[tuple[Ready, Parcel]], config: Config, at: dt.datetime
+    ) -> bool:
+        if self.connection is not None and not self.connection.alive():
+            self.connection.close()
+            self.connection = None
+        if self.connection is None:
+            try:
+                self.connection = mailer.connect(config)
+            except mailer.Unreachable as error:
+                with _transaction(engine) as session:
+                    self._settle(session, at)
+                    for ready, _ in left:
+                        claimed = ready.claimed
+                        deliveries.retry(
+                            session, claimed.lease_owner, claimed.id, answer=str(error.answer), now=at
+                        )
+                self.done["to be tried again"] += len(left)
+                _log.warning("relay-unreachable", answer=str(error.answer))
+                return False
+        return True
+
+    def _note(
+        self, engine: Engine, batch: Sequence[tuple[Ready, Parcel]], at: dt.datetime
+    ) -> set[int] | None:
+        """Note the answers to the last batch, and which mails of this one are about to leave. None: none may, their
+        bytes tell what is not to be told any more.
+        """
+        told = {ready.claimed.digest_id for ready, _ in batch if ready.claimed.digest_id is not None}
+        with _transaction(engine) as session:
+            self._settle(session, at)
+            standing = digests.standing(session, told)
+            if any(self.bodies[number][0].pieces != standing.get(number) for number in told):
+                return None
+            may = deliveries.data_sent(session, [ready for ready, _ in batch], now=at)
+        self.done["not wanted any more"] += len(batch) - len(may)
+        return may
+
+    def _settle(self, session: Session, at: dt.datetime) -> None:
+        """Note the answers that are not noted yet."""
+        taken: dict[tuple[str, str], list[int]] = {}
+        issues_served = set()
+        for ready, result in self.unnoted:
+            one, outcome = ready.claimed, result.outcome
+            self.done[_WORDS[outcome]] += 1
+            if outcome is Outcome.SENT:
+                taken.setdefault((one.lease_owner, result.answer), []).append(one.id)
+                issues_served.add(one.issue_id)
+            elif outcome is Outcome.RECIPIENT_REFUSED:
+                deliveries.refused(session, one.lease_owner, one.id, answer=result.answer, now=at)
+            elif outcome is Outcome.NOT_TRIED:
+                deliveries.put_back(session, one.lease_owner, [one.id], due_at=at, tried=False)
+            elif outcome in (Outcome.LATER, Outcome.OURS_REFUSED):
+                deliveries.retry(session, one.lease_owner, one.id, answer=result.answer, now=at)
+                if outcome is Outcome.OURS_REFUSED and one.issue_id is not None:
+                    issues.note_refusal(session, session.get_one(Issue, one.issue_id), now=at)
+            # Doubtful: left as it is; when the lease ends it is counted as ambiguous and sent once more.
+        for (owner, answer), numbers in taken.items():
+            deliveries.sent(session, owner, numbers, answer=answer, now=at)
+        if self.in_a_row == 0:
+            for issue_id in issues_served - {None}:
+                issues.note_success(session, session.get_one(Issue, issue_id))
+        self.unnoted = []
 
     def _prepare(
         self,
@@ -222,8 +323,10 @@ class Round:
         domains: dict[str, list[int]] = {}
         for one in claimed:
             try:
-                made = self._make(one, config, keys, moment)
-                if isinstance(made, openpgp.KeyUnfit):
+                made = None
+                try:
+                    made = self._make(one, config, keys, moment)
+                except openpgp.KeyUnfit:
                     self._key_problem(engine, one, config, keys, moment)
                     continue
             except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others.
@@ -248,7 +351,7 @@ class Round:
         old = {
             number
             for number in numbers
-            if number not in self.bodies or self.bodies[number].pieces != standing.get(number)
+            if number not in self.bodies or self.bodies[number][0].pieces != standing.get(number)
         }
         if not old:
             return
@@ -256,27 +359,25 @@ class Round:
             for number in sorted(old):
                 if number not in standing:
                     digests.refresh(session, number, Composer(config), now=moment)
-                self.bodies[number] = digests.body(session, number)
+                body = digests.body(session, number)
+                self.bodies[number] = body, shared_lines(body)
         while len(self.bodies) > max(_MOST_BODIES, len(numbers)):
             self.bodies.pop(next(one for one in self.bodies if one not in numbers))
 
     def _make(
         self, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
-    ) -> tuple[Ready, Parcel] | openpgp.KeyUnfit | None:
+    ) -> tuple[Ready, Parcel] | None:
         recipient = one.account_address
         if recipient is None:
             if one.key is None:
                 return None  # Erased meanwhile.
             recipient = subscriptions.address(one, keys)
-        keep = None
+        sealed = None
         if one.message_sealed is not None:
             content = deliveries.opened(one, keys)
+            sha256 = hashlib.sha256(content).hexdigest()
         else:
-            assert one.digest_id is not None
-            try:
-                content, keep = self._digest(one, recipient, config, keys, moment)
-            except openpgp.KeyUnfit as unfit:
-                return unfit
+            content, sha256, sealed = self._digest(one, recipient, config, keys, moment)
         parcel = Parcel(
             number=one.id,
             sender=bounces.sender(one.id, one.message_id, config_address=config.bounce_address, keys=keys)
@@ -285,28 +386,26 @@ class Round:
             message_id=one.message_id,
             message=content,
         )
-        return Ready(one, hashlib.sha256(content).hexdigest(), keep), parcel
+        return Ready(one, sha256, sealed), parcel
 
     def _digest(
         self, one: Claimed, recipient: str, config: Config, keys: Keyring, moment: dt.datetime
-    ) -> tuple[bytes, bytes | None]:
+    ) -> tuple[bytes, str, bytes | None]:
+        """A digest's bytes, what tells them from others, and (encrypted ones) what to store to have them again."""
         assert one.digest_id is not None
+        body, shared = self.bodies[one.digest_id]
         links = Links(
             f"{config.public_url}/follow/manage/{subscriptions.manage_token(one, keys)}",
             f"{config.public_url}/unsubscribe/{subscriptions.leave_token(one, keys)}",
         )
-        body = self.bodies[one.digest_id]
+        made = make(body, shared, recipient, one.message_id, links, config=config, composed_at=one.created_at)
         if one.openpgp_sealed is None:
-            content = message(
-                body, recipient, one.message_id, links, config=config, composed_at=one.created_at
-            )
-            return content, None
-        outer, inner = parts(
-            body, recipient, one.message_id, links, config=config, composed_at=one.created_at
-        )
-        content = openpgp.encrypted(outer, inner, subscriptions.certificate(one, keys), now=moment)
+            return made.content(), made.sha256, None
+        certificate = subscriptions.certificate(one, keys)
+        content = openpgp.encrypted(made.outer, b"".join(made.entity), certificate, now=moment)
         # Encrypted anew it would have other bytes: a second attempt needs these.
-        return content, keys.mailer.lock(content, deliveries.context(one.message_id))
+        sealed = keys.mailer.lock(content, deliveries.context(one.message_id))
+        return content, hashlib.sha256(content).hexdigest(), sealed
 
     def _key_problem(
         self, engine: Engine, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
@@ -376,77 +475,11 @@ class Round:
         self.done["put off by a limit"] += len(later)
         return [pair for pair in batch if pair[1].number not in later]
 
-    def _send(
-        self,
-        engine: Engine,
-        batch: Sequence[tuple[Ready, Parcel]],
-        connection: mailer.Connection,
-        config: Config,
-        keys: Keyring,
-        moment: dt.datetime,
-    ) -> list[Result]:
-        owner = batch[0][0].claimed.lease_owner
-        told = {ready.claimed.digest_id for ready, _ in batch if ready.claimed.digest_id is not None}
-        with _transaction(engine) as session:
-            # Withdrawn since its bytes were joined: laid back, and joined again in the next batch.
-            standing = digests.standing(session, told)
-            if any(self.bodies[number].pieces != standing.get(number) for number in told):
-                numbers = [ready.claimed.id for ready, _ in batch]
-                deliveries.put_back(session, owner, numbers, due_at=moment, tried=False)
-                return []
-            may = deliveries.data_sent(session, [ready for ready, _ in batch], now=moment)
-        self.done["not wanted any more"] += len(batch) - len(may)
-        return connection.send([parcel for _, parcel in batch if parcel.number in may])
 
-    def _settle(
-        self,
-        engine: Engine,
-        batch: Sequence[tuple[Ready, Parcel]],
-        results: Sequence[Result],
-        moment: dt.datetime,
-        in_a_row: int,
-    ) -> int:
-        """Note the answers; return how many mails in a row were refused for a reason that is ours."""
-        if not results:
-            return in_a_row
-        owner = batch[0][0].claimed.lease_owner
-        issue_of = {ready.claimed.id: ready.claimed.issue_id for ready, _ in batch}
-        taken: dict[str, list[int]] = {}
-        with _transaction(engine) as session:
-            for one in results:
-                self.done[_WORDS[one.outcome]] += 1
-                issue_id = issue_of[one.number]
-                if one.outcome is Outcome.SENT:
-                    in_a_row = 0
-                    taken.setdefault(one.answer, []).append(one.number)
-                elif one.outcome is Outcome.RECIPIENT_REFUSED:
-                    deliveries.refused(session, owner, one.number, answer=one.answer, now=moment)
-                elif one.outcome is Outcome.NOT_TRIED:
-                    deliveries.put_back(session, owner, [one.number], due_at=moment, tried=False)
-                elif one.outcome in (Outcome.LATER, Outcome.OURS_REFUSED):
-                    deliveries.retry(session, owner, one.number, answer=one.answer, now=moment)
-                    if one.outcome is Outcome.OURS_REFUSED:
-                        in_a_row += 1
-                        if issue_id is not None:
-                            issues.note_refusal(session, session.get_one(Issue, issue_id), now=moment)
-                # Doubtful: left as it is; when the lease ends it is counted as ambiguous and sent once more.
-            for answer, numbers in taken.items():
-                deliveries.sent(session, owner, numbers, answer=answer, now=moment)
-            for issue_id in {issue_of[number] for numbers in taken.values() for number in numbers}:
-                if issue_id is not None and in_a_row == 0:
-                    issues.note_success(session, session.get_one(Issue, issue_id))
-        return in_a_row
-
-    def _unreachable(
-        self, engine: Engine, batch: Sequence[tuple[Ready, Parcel]], answer: str, moment: dt.datetime
-    ) -> None:
-        with _transaction(engine) as session:
-            for ready, _ in batch:
-                deliveries.retry(
-                    session, ready.claimed.lease_owner, ready.claimed.id, answer=answer, now=moment
-                )
-        self.done["to be tried again"] += len(batch)
-        _log.warning("relay-unreachable", answer=answer)
+def _counted(in_a_row: int, outcome: Outcome) -> int:
+    if outcome is Outcome.OURS_REFUSED:
+        return in_a_row + 1
+    return 0 if outcome is Outcome.SENT else in_a_row
 
 
 _WORDS = {

@@ -57,10 +57,11 @@ class Words:
     def more(self, facts: Facts, left: int) -> Rendered:
         return Rendered(f"more {left}\r\n".encode(), b"")
 
-    def foot(
-        self, facts: Facts, rhythm: Rhythm, followed: object, checkpoint: object, overdue: object
-    ) -> Rendered:
-        return Rendered(b"foot", b"")
+    def foot(self, facts: Facts, checkpoint: object, overdue: object) -> Rendered:
+        return Rendered(b"foot\r\n", b"")
+
+    def own(self, facts: Facts, rhythm: Rhythm, followed: object) -> Rendered:
+        return Rendered(b"own", b"")
 
 
 class Office:
@@ -286,6 +287,7 @@ def test_evidence_for_several_recommendations_is_told_once(
         "report lower-valley",
         "place 88-b",
         "evidence-published evidence/1",
+        "foot",
     ]
 
 
@@ -344,6 +346,7 @@ def test_dissent_is_told_after_its_finding_and_goes_with_it(
         "finding-published finding/k1",
         "dissent-published dissent/d1",
         "evidence-published evidence/1",
+        "foot",
     ]
 
     events.dissent("d2", "k1")  # On its own, to a finding that was told before.
@@ -637,4 +640,4 @@ def test_what_does_not_fit_is_counted(
     lines = desk.lines(reader)
     shown = len(desk.told(reader))
     assert 0 < shown < 20
-    assert lines[-1] == f"more {20 - shown}"
+    assert lines[-2] == f"more {20 - shown}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import datetime as dt
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from flask_babel import force_locale, gettext, ngettext
 from tracker import emails
 from tracker.config import Config
 from tracker.emails import words
+from tracker.mailer import Lines
 from tracker.models import Recommendation, Report
 from tracker.services.digests import Body, Facts, Followed, Overdue, Rendered
 from tracker.services.news import CORRECTED, WITHDRAWN, Told
@@ -86,24 +88,25 @@ class Composer:
         with force_locale(facts.language):
             return self._part("more", facts, left=left)
 
-    def foot(
-        self,
-        facts: Facts,
-        rhythm: Rhythm,
-        followed: Followed,
-        checkpoint: str | None,
-        overdue: Sequence[Overdue],
-    ) -> Rendered:
-        """Reviews overdue, whether it is really from us, and the person's links: raw, with places for them."""
+    def foot(self, facts: Facts, checkpoint: str | None, overdue: Sequence[Overdue]) -> Rendered:
+        """Reviews overdue, and whether it is really from us."""
+        with force_locale(facts.language):
+            return self._part(
+                "foot",
+                facts,
+                checkpoint=checkpoint,
+                overdue=[(one, words.day_words(one.due_on)) for one in overdue],
+            )
+
+    def own(self, facts: Facts, rhythm: Rhythm, followed: Followed) -> Rendered:
+        """Why the person gets this, and their links: raw, with places for them."""
         with force_locale(facts.language):
             text, html = self._both(
-                "foot",
+                "own",
                 facts,
                 _CLOSE,
                 rhythm=words.rhythm_words(rhythm),
                 follows=follows(followed),
-                checkpoint=checkpoint,
-                overdue=[(one, words.day_words(one.due_on)) for one in overdue],
                 manage_url=_MANAGE,
                 leave_url=_LEAVE,
             )
@@ -184,21 +187,40 @@ def quoted_printable(text: str) -> bytes:
     return (b"\r\n" + coded).replace(b"\r\nFrom ", b"\r\n=46rom ")[2:]
 
 
-def message(
-    body: Body, recipient: str, message_id: str, links: Links, *, config: Config, composed_at: dt.datetime
-) -> bytes:
-    """One person's digest, whole. The same arguments give the same bytes."""
-    outer, inner = parts(body, recipient, message_id, links, config=config, composed_at=composed_at)
-    head = "".join(f"{name}: {value}\r\n" for name, value in outer)
-    content = head.encode("ascii") + b"MIME-Version: 1.0\r\n" + inner
-    emails.check_headers(content, emails.HEADERS + emails.LEAVING)
-    return content
+@dataclass(frozen=True)
+class Made:
+    """One person's digest: its outer headers and MIME entity (what is encrypted where somebody has a key), and the
+    SHA-256 of what makes its bytes: the shared pieces by name, and all that is not shared.
+    """
+
+    outer: list[tuple[str, str]]
+    entity: list[Lines]
+    sha256: str
+
+    def content(self) -> Lines:
+        """The whole mail."""
+        head = "".join(f"{name}: {value}\r\n" for name, value in self.outer) + "MIME-Version: 1.0\r\n"
+        first = head.encode("ascii") + self.entity[0]
+        emails.check_headers(first, emails.HEADERS + emails.LEAVING)
+        return Lines.joined((Lines(first), *self.entity[1:]))
 
 
-def parts(
-    body: Body, recipient: str, message_id: str, links: Links, *, config: Config, composed_at: dt.datetime
-) -> tuple[list[tuple[str, str]], bytes]:
-    """A digest's outer headers, and its MIME entity (what is encrypted where somebody has a key)."""
+def shared_lines(body: Body) -> tuple[Lines, Lines]:
+    """The parts of a digest that all copies share, looked at once. Raises ValueError if they are not whole lines."""
+    return Lines(body.text), Lines(body.html)
+
+
+def make(
+    body: Body,
+    shared: tuple[Lines, Lines],
+    recipient: str,
+    message_id: str,
+    links: Links,
+    *,
+    config: Config,
+    composed_at: dt.datetime,
+) -> Made:
+    """One person's digest. The same arguments give the same bytes."""
     sender, subject = _envelope(config, body.facts)
     outer = [
         ("From", sender),
@@ -212,22 +234,20 @@ def parts(
         ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
     ]
     boundary = f"=_{message_id[1:25]}"
-    inner = [f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n'.encode()]
-    for kind, shared, foot in (
-        ("plain", body.text, body.foot.text),
-        ("html", body.html, body.foot.html),
-    ):
-        own = foot.decode().replace(_MANAGE, links.manage_url).replace(_LEAVE, links.leave_url)
-        inner += [
-            (
-                f'\r\n--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
-                "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-            ).encode(),
-            shared,
-            quoted_printable(own),
-        ]
-    inner.append(f"\r\n--{boundary}--\r\n".encode())
-    return outer, b"".join(inner)
+    entity = [Lines(f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'.encode())]
+    found = hashlib.sha256(repr((body.pieces, outer)).encode())
+    for kind, lines, own in (("plain", shared[0], body.own.text), ("html", shared[1], body.own.html)):
+        head = (
+            f'\r\n--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
+            "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        ).encode()
+        words_of_one = quoted_printable(
+            own.decode().replace(_MANAGE, links.manage_url).replace(_LEAVE, links.leave_url)
+        )
+        found.update(head + words_of_one)
+        entity += [Lines(head), lines, Lines(words_of_one)]
+    entity.append(Lines(f"\r\n--{boundary}--\r\n".encode()))
+    return Made(outer, entity, found.hexdigest())
 
 
 @lru_cache(maxsize=64)

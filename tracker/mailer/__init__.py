@@ -11,11 +11,12 @@ from tracker.config import Config
 from tracker.mailer import opening
 from tracker.mailer.opening import Patience
 from tracker.mailer.outbox import Outbox, outbox_name
-from tracker.mailer.parcels import Connection, Outcome, Parcel, Result, Unreachable
+from tracker.mailer.parcels import Connection, Lines, Outcome, Parcel, Result, Unreachable
 from tracker.mailer.relay import Relay
 
 __all__ = [
     "Connection",
+    "Lines",
     "Outcome",
     "Parcel",
     "Patience",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,12 +13,35 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+").fullma
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+>").fullmatch
 
 
+class Lines(bytes):
+    """Whole lines that end in CRLF, with no CR, LF or NUL elsewhere. Raises ValueError for anything else.
+
+    A CR or LF that stands alone could become a second mail on its way (SMTP smuggling: servers disagree where such
+    lines end).
+    """
+
+    def __new__(cls, content: bytes) -> Lines:
+        lines = content.splitlines()
+        # Bytes are split at CR, LF and CRLF only. So all ends are CRLF if together they have two bytes for each.
+        ends = len(content) - sum(map(len, lines))
+        if ends != 2 * len(lines) or b"\0" in content:
+            raise ValueError(
+                "A CR or LF stands alone in this message, or a NUL, or its last line has no end."
+            )
+        return super().__new__(cls, content)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Lines]) -> Lines:
+        """Lines after lines are lines: not looked at again, because that takes longer than joining them."""
+        return super().__new__(cls, b"".join(parts))
+
+
 @dataclass(frozen=True)
 class Parcel:
     """One mail for one mailbox. `message` has CRLF lines and is not dot-stuffed.
 
-    Raises ValueError for what could become a second command or a second mail on its way: a CR or LF that stands
-    alone (SMTP smuggling: servers disagree where such lines end), a NUL, an address that is more than an address.
+    Raises ValueError for what could become a second command or a second mail on its way: see `Lines`, and an address
+    that is more than an address.
     """
 
     number: int  # The caller's name for it.
@@ -32,10 +55,8 @@ class Parcel:
             raise ValueError("This is not an address that an envelope can hold.")
         if not _MESSAGE_ID(self.message_id):
             raise ValueError("This is not a Message-ID.")
-        ends = self.message.count(b"\r\n")
-        # If each CR and each LF is one of a CRLF, there are as many of each as of these.
-        if self.message.count(b"\r") != ends or self.message.count(b"\n") != ends or b"\0" in self.message:
-            raise ValueError("A CR or LF stands alone in this message, or a NUL.")
+        if not isinstance(self.message, Lines):
+            Lines(self.message if self.message.endswith(b"\n") else self.message + b"\r\n")
 
     def __repr__(self) -> str:
         return f"Parcel({self.number})"  # Logs and tracebacks hold no addresses.

@@ -87,7 +87,7 @@ class Digest(Base):
     changes: Mapped[int]
     # The ledger's position when it was composed: withdrawals after it are looked for before each sending.
     composed_seq: Mapped[int]
-    pieces: Mapped[list[int]] = mapped_column(JSON)  # In the order of the mail; the last one is the raw foot.
+    pieces: Mapped[list[int]] = mapped_column(JSON)  # In the order of the mail; the last one is raw.
     created_at: Mapped[dt.datetime]
 
     issue: Mapped[Issue] = relationship()

@@ -139,15 +139,11 @@ class Composer(Protocol):
     def more(self, facts: Facts, left: int) -> Rendered:
         """That so many more changes did not fit."""
 
-    def foot(
-        self,
-        facts: Facts,
-        rhythm: Rhythm,
-        followed: Followed,
-        checkpoint: str | None,
-        overdue: Sequence[Overdue],
-    ) -> Rendered:
-        """Reviews overdue, whether it is really from us, and the person's links: raw, with places for them."""
+    def foot(self, facts: Facts, checkpoint: str | None, overdue: Sequence[Overdue]) -> Rendered:
+        """Reviews overdue, and whether it is really from us."""
+
+    def own(self, facts: Facts, rhythm: Rhythm, followed: Followed) -> Rendered:
+        """Why the person gets this, and their links: raw, with places for them."""
 
 
 @dataclass(frozen=True)
@@ -262,12 +258,13 @@ def write(
     followed = _followed(session, _wishes(session, desk, group))
     newest = ledger.newest_checkpoint(session)
     parts = _parts(facts, draft.told, desk, composer)
-    checkpoint = newest.note if newest and facts.disclosure is not Disclosure.NOTICE else None
+    checkpoint = newest.note if newest else None
     overdue = _overdue(session, draft, facts, desk, review_months)
-    foot = _render(
-        desk,
-        ("foot", facts, group.rhythm, followed, overdue),
-        lambda: composer.foot(facts, group.rhythm, followed, checkpoint, overdue),
+    if facts.disclosure is not Disclosure.NOTICE:
+        foot = _render(desk, ("foot", facts, overdue), lambda: composer.foot(facts, checkpoint, overdue))
+        parts.append(Part(foot))
+    own = _render(
+        desk, ("own", facts, group.rhythm, followed), lambda: composer.own(facts, group.rhythm, followed)
     )
     key = _key(facts, [*_told_key(draft.told), like["follow_key"], repr(group.rhythm)])
     return Draft(
@@ -278,7 +275,7 @@ def write(
         draft.told,
         facts,
         key,
-        (*parts, Part(foot, raw=True)),
+        (*parts, Part(own, raw=True)),
     )
 
 
@@ -356,7 +353,7 @@ class Body:
     pieces: tuple[int, ...]
     text: bytes
     html: bytes
-    foot: Rendered
+    own: Rendered
 
 
 def body(session: Session, digest_id: int) -> Body:
@@ -369,13 +366,13 @@ def body(session: Session, digest_id: int) -> Body:
         )
     }
     shared = [rows[number] for number in digest.pieces if not rows[number].raw]
-    foot = rows[digest.pieces[-1]]
+    own = rows[digest.pieces[-1]]
     return Body(
         facts_of(digest),
         tuple(digest.pieces),
         b"".join(row.text for row in shared),
         b"".join(row.html for row in shared),
-        Rendered(foot.text, foot.html),
+        Rendered(own.text, own.html),
     )
 
 
@@ -424,7 +421,9 @@ def refresh(session: Session, digest_id: int, composer: Composer, *, now: dt.dat
         )
         desk = Desk(digest.to_seq)
         parts = _parts(facts_of(digest), told, desk, composer) if told else []
-        digest.pieces = [*_piece_ids(session, desk, parts), digest.pieces[-1]]
+        # Its foot and the person's own part say nothing of what was withdrawn.
+        tail = digest.pieces[-1:] if digest.disclosure is Disclosure.NOTICE else digest.pieces[-2:]
+        digest.pieces = [*_piece_ids(session, desk, parts), *tail]
         digest.changes = len(told)
         session.execute(
             delete(DigestEntry).where(DigestEntry.digest_id == digest_id, DigestEntry.seq.in_(gone))
