@@ -99,7 +99,7 @@ def test_the_clock_is_checked_before_the_first_mail_of_a_tick(
     app: Flask, session: Session, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(jobs, "guard_clock", lambda *_: done.append("clock"))
+    monkeypatch.setattr(scheduler.clock_guard, "check", lambda *_: done.append("clock"))
     monkeypatch.setattr(jobs, "tick", lambda *_, **__: done.append("tick"))
     monkeypatch.setattr(jobs, "heartbeat", lambda *_: done.append("beat"))
     clockwork = scheduler.Clockwork(app)
