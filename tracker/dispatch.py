@@ -174,14 +174,18 @@ class Round:
                     # The time of the call and what has passed since, so that leases are true in a long run too.
                     moment = self.now + dt.timedelta(seconds=time.monotonic() - started)
                     with _transaction(engine) as session:
+                        most = min(size, _STOP_AFTER - in_a_row) if in_a_row else size
                         # A long round ends when something is found that holds everything.
                         held = sending.held(session)
-                        claimed = [] if held else deliveries.claim(session, most=size, now=moment)
+                        claimed = [] if held else deliveries.claim(session, most=most, now=moment)
                     if not claimed:
                         break
                     batch = self._prepare(engine, claimed, config, keys, moment)
                     if not batch:
                         continue
+                    if connection is not None and not connection.alive():
+                        connection.close()
+                        connection = None
                     if connection is None:
                         try:
                             connection = mailer.connect(config)
