@@ -19,7 +19,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from flask import Flask
 
-from tracker import clock, create_app, fsck, jobs
+from tracker import clock, clock_guard, create_app, fsck, jobs
 from tracker.config import Config
 from tracker.errors import TrackerError
 
@@ -76,7 +76,7 @@ class Clockwork:
     def _guard_clock(self) -> None:
         # Before the tick itself: what is composed by a wrong clock cannot be called back.
         try:
-            jobs.guard_clock(self._app, clock.now())
+            clock_guard.check(self._app, clock.now())
         except Exception as error:  # noqa: BLE001 - a database that does not answer stops the tick by itself.
             _log.error("clock-not-checked", error=type(error).__name__)
 

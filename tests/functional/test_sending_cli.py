@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
+from tests.functional.conftest import Client
 from tests.mail import Events, follower
 from tests.mailing import mail
 from tracker import clock, journal_rounds
@@ -107,8 +109,8 @@ def test_while_everything_is_held_sending_says_so_and_fails(
 
 
 def test_a_sender_that_may_not_read_the_mailers_keys_says_so(
-    run: Run, owed: Events, config: Config, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+    run: Run, owed: Events, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRACKER_MAILER_KEYS_DIR", str(tmp_path / "elsewhere"))
 
     assert "no mailer keys" in run("digests", "send", code=1).output
@@ -144,8 +146,8 @@ def test_the_doctor_says_what_is_held_in_doubt_or_late(
 
 
 def test_the_doctor_tells_the_web_process_that_it_cannot_read_the_mailers_keys(
-    make_config: Callable[..., Config], database_url: str, tmp_path
-) -> None:  # type: ignore[no-untyped-def]
+    make_config: Callable[..., Config], database_url: str, tmp_path: Path
+) -> None:
     config = make_config(database_url=database_url, mailer_keys_dir=tmp_path / "mailer")
     (tmp_path / "mailer").mkdir()
 
@@ -165,18 +167,18 @@ def test_the_doctor_says_which_bounces_nobody_reads(make_config: Callable[..., C
 
 
 def test_somebody_of_the_team_chooses_no_more_reminders(
-    as_somebody: Callable[..., object], session: Session, make: Factory
+    as_somebody: Callable[..., Client], session: Session, make: Factory
 ) -> None:
     mona, ada = make.account(Role.MONITOR), make.account(Role.ADMIN)
     client = as_somebody(mona)
-    client.send("/account", {"reminders": None}, form=3)  # type: ignore[attr-defined]
+    client.send("/account", {"reminders": None}, form=3)
 
     session.rollback()
     session.refresh(mona)
     assert not mona.reminders
-    assert "You get no more reminders." in client.get("/account").text  # type: ignore[attr-defined]
-    client.send("/account", {"reminders": "yes"}, form=3)  # type: ignore[attr-defined]
+    assert "You get no more reminders." in client.get("/account").text
+    client.send("/account", {"reminders": "yes"}, form=3)
     session.rollback()
     session.refresh(mona)
     assert mona.reminders
-    assert "Reminders" not in as_somebody(ada).get("/account").text  # type: ignore[attr-defined]
+    assert "Reminders" not in as_somebody(ada).get("/account").text

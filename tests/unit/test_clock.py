@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from tests.factories import Factory
-from tracker import clock, create_app, jobs
+from tracker import clock, clock_guard, create_app
 from tracker.clock import Boot, compare
 from tracker.config import Config
 from tracker.models import Heartbeat
@@ -69,11 +69,11 @@ def test_a_jump_of_forty_days_holds_all_sending_once_and_says_so(
     app: Flask, session: Session, make: Factory, now: dt.datetime
 ) -> None:
     boot = Boot("b", 500.0)
-    assert not jobs.guard_clock(app, now, boot)
+    assert not clock_guard.check(app, now, boot)
 
     with capture_logs() as log:
-        assert jobs.guard_clock(app, now + 40 * DAY, later(boot, HOUR))
-        assert not jobs.guard_clock(app, now + 40 * DAY, later(boot, HOUR))
+        assert clock_guard.check(app, now + 40 * DAY, later(boot, HOUR))
+        assert not clock_guard.check(app, now + 40 * DAY, later(boot, HOUR))
 
     assert sending.held(session) is HoldReason.CLOCK
     assert [entry["event"] for entry in log if entry["log_level"] == "error"] == ["clock-jumped-forward"]
@@ -81,37 +81,37 @@ def test_a_jump_of_forty_days_holds_all_sending_once_and_says_so(
     sending.release(session, account=ada, needed=1, way=ReleaseWay.SEND, now=now)
     session.commit()
     # People have looked: this is the time now.
-    assert not jobs.guard_clock(app, now + 40 * DAY + HOUR, later(boot, 2 * HOUR))
+    assert not clock_guard.check(app, now + 40 * DAY + HOUR, later(boot, 2 * HOUR))
     assert sending.held(session) is None
 
 
 def test_a_restart_of_the_program_forgets_nothing(app: Flask, config: Config, now: dt.datetime) -> None:
     boot = Boot("b", 500.0)
-    jobs.guard_clock(app, now, boot)
+    clock_guard.check(app, now, boot)
     other = create_app(config)
 
-    assert jobs.guard_clock(other, now + 2 * DAY, later(boot, HOUR))
+    assert clock_guard.check(other, now + 2 * DAY, later(boot, HOUR))
     other.extensions["engine"].dispose()
 
 
 def test_a_machine_that_was_off_is_believed(app: Flask, session: Session, now: dt.datetime) -> None:
-    jobs.guard_clock(app, now, Boot("before", 90_000.0))
+    clock_guard.check(app, now, Boot("before", 90_000.0))
 
-    assert not jobs.guard_clock(app, now + 9 * DAY, Boot("after", 30.0))
+    assert not clock_guard.check(app, now + 9 * DAY, Boot("after", 30.0))
     assert sending.held(session) is None
 
 
 def test_a_clock_set_back_holds_nothing(app: Flask, session: Session, now: dt.datetime) -> None:
     boot = Boot("b", 500.0)
-    jobs.guard_clock(app, now, boot)
+    clock_guard.check(app, now, boot)
 
-    assert not jobs.guard_clock(app, now - HOUR, later(boot, HOUR))
-    assert not jobs.guard_clock(app, now + 2 * HOUR, later(boot, 2 * HOUR))
+    assert not clock_guard.check(app, now - HOUR, later(boot, HOUR))
+    assert not clock_guard.check(app, now + 2 * HOUR, later(boot, 2 * HOUR))
 
 
 def test_notes_of_long_ago_are_thrown_away(app: Flask, session: Session, now: dt.datetime) -> None:
-    jobs.guard_clock(app, now, Boot("first", 1.0))
-    jobs.guard_clock(app, now + 100 * DAY, Boot("second", 1.0))
+    clock_guard.check(app, now, Boot("first", 1.0))
+    clock_guard.check(app, now + 100 * DAY, Boot("second", 1.0))
 
     assert session.scalars(select(Heartbeat.name)).all() == ["clock/second"]
 

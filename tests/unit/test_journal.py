@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
@@ -274,7 +274,9 @@ class Backup:
 
     def _close(self) -> None:
         # The last connection that closes brings the write-ahead log into the file.
-        for engine in (self.session.get_bind(), self.app.extensions["engine"]):
+        own = self.session.get_bind()
+        assert isinstance(own, Engine)
+        for engine in (own, self.app.extensions["engine"]):
             engine.dispose()
 
     def _dsn(self) -> str:

@@ -39,7 +39,7 @@ LAYERS = [
         "pages",
         "packs",
     },
-    {"dispatch", "jobs", "journal_rounds", "team_jobs", "fsck", "views"},
+    {"clock_guard", "dispatch", "jobs", "journal_rounds", "team_jobs", "fsck", "views"},
     {"", "scheduler", "wsgi"},
     {"cli", "__main__"},
 ]

@@ -121,10 +121,10 @@ def release(session: Session, *, account: Account, needed: int, way: ReleaseWay,
 
 def keep_holding(session: Session, *, account: Account, now: dt.datetime) -> None:
     """Take back what the first admin agreed to, as that person or another one: mails stay held."""
-    check_admin(account)
     found = row(session, lock=True)
     if found.held_because is None:
         raise Conflict(N_("Sending is not held any more."))
+    check_admin(account)
     found.first_releaser_id = found.second_releaser_id = found.way = None
     activity.record(session, account, "sending-kept-held", SUBJECT, now=now)
     session.flush()
