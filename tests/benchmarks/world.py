@@ -63,11 +63,15 @@ class World:
 
 
 @contextmanager
-def make(database_url: str | None) -> Iterator[World]:
-    """An empty database, on SQLite in a temporary folder (TMPDIR says on which disk) or where the address says."""
+def make(database_url: str | None, **values: str) -> Iterator[World]:
+    """An empty database, on SQLite in a temporary folder (TMPDIR says on which disk) or where the address says.
+
+    `values` are settings that are not the defaults.
+    """
     with TemporaryDirectory(prefix="tracker-bench-") as name:
         folder = Path(name)
         environ = {"TRACKER_DATA_DIR": name, "TRACKER_BASE_URL": "http://localhost"}
+        environ |= {f"TRACKER_{key.upper()}": value for key, value in values.items()}
         if database_url:
             environ["TRACKER_DATABASE_URL"] = database_url
         config = settings.load(environ)
