@@ -157,11 +157,12 @@ def as_it_happens() -> Rhythm:
 def test_as_it_happens_is_every_full_hour_of_utc_wherever_somebody_lives() -> None:
     slot = schedule.first_slot(as_it_happens(), utc("2026-11-23T06:30"))
 
-    assert slot == schedule.Slot(
-        dt.date(2026, 11, 23), utc("2026-11-23T07:00"), "immediate/2026-11-23T07"
-    )
+    assert slot == schedule.Slot(dt.date(2026, 11, 23), utc("2026-11-23T07:00"), "immediate/2026-11-23T07")
     assert schedule.first_slot(as_it_happens(), utc("2026-11-23T23:00")).period == "immediate/2026-11-24T00"
-    assert schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:00:20")).period == "immediate/2026-11-23T08"
+    assert (
+        schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:00:20")).period
+        == "immediate/2026-11-23T08"
+    )
 
 
 def test_after_a_night_of_downtime_one_hour_stands_for_all_of_them() -> None:
@@ -170,7 +171,9 @@ def test_after_a_night_of_downtime_one_hour_stands_for_all_of_them() -> None:
     )
 
     assert slot.period == "immediate/2026-11-24T05"
-    assert schedule.next_slot(slot, as_it_happens(), utc("2026-11-24T05:59")).due_at == utc("2026-11-24T06:00")
+    assert schedule.next_slot(slot, as_it_happens(), utc("2026-11-24T05:59")).due_at == utc(
+        "2026-11-24T06:00"
+    )
 
 
 def test_a_clock_that_goes_back_an_hour_names_no_turn_twice() -> None:
@@ -178,7 +181,9 @@ def test_a_clock_that_goes_back_an_hour_names_no_turn_twice() -> None:
         utc("2026-11-23T08:00"), dt.date(2026, 11, 23), as_it_happens(), utc("2026-11-23T07:10")
     )
     assert slot.period == "immediate/2026-11-23T08"
-    assert schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:10")).period == "immediate/2026-11-23T09"
+    assert (
+        schedule.next_slot(slot, as_it_happens(), utc("2026-11-23T07:10")).period == "immediate/2026-11-23T09"
+    )
 
 
 def test_periods_are_named_by_the_rhythm_and_the_local_date() -> None:
@@ -222,7 +227,9 @@ def test_turns_only_grow_and_none_comes_twice_however_late_somebody_looks(
     assert len({slot.period for slot in met}) == len(met)
     for earlier, after in itertools.pairwise(met):
         assert after.due_at > earlier.due_at
-        assert after.day >= earlier.day if rhythm.frequency is Frequency.IMMEDIATE else after.day > earlier.day
+        assert (
+            after.day >= earlier.day if rhythm.frequency is Frequency.IMMEDIATE else after.day > earlier.day
+        )
 
 
 @given(every_rhythm, moments)
