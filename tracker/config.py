@@ -23,6 +23,8 @@ from sqlalchemy.exc import ArgumentError
 from tracker.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
+# The part before the @ has 64 characters at most (RFC 5321); a token has up to 12, a hyphen and 20.
+_LONGEST_BOUNCE_NAME = 64 - len("+") - 33
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Bucket:
     region: str
     key: str = field(repr=False)
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class BounceMailbox:
+    """Where bounces lie: `bounce_mailbox`, taken apart. A folder, or else a mailbox on an IMAP server."""
+
+    folder: Path | None = None
+    host: str = ""
+    port: int = 0
+    tls: bool = True  # From the start. False: STARTTLS, or nothing on this machine itself.
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    name: str = "INBOX"
 
 
 def _no_trailing_slash(value: str) -> str:
@@ -135,6 +150,12 @@ class Config(BaseModel):
         return _bucket(url) if url else None
 
     @property
+    def bounces(self) -> BounceMailbox | None:
+        """Where `bounce_mailbox` says that bounces lie; none if nobody looks for them."""
+        url = self.bounce_mailbox.get_secret_value()
+        return _bounce_mailbox(url) if url else None
+
+    @property
     def public_url(self) -> str:
         """The address that links in mails and feeds start with, without a slash at the end."""
         return self.base_url or f"http://{self.host}:{self.port}"
@@ -215,6 +236,15 @@ def make(values: Mapping[str, Any]) -> Config:
     if config.exhibit_daily_mb < config.exhibit_max_mb:
         raise ConfigError("Setting exhibit_daily_mb: it cannot be less than exhibit_max_mb.")
     _ = config.bucket  # Read once, so that a wrong address stops the start and not the first upload.
+    if config.bounces and not config.bounce_address:
+        raise ConfigError(
+            "Setting bounce_address: without it no bounce says whose it is, so there is nothing to read in bounce_mailbox."
+        )
+    if len(config.bounce_address.partition("@")[0]) > _LONGEST_BOUNCE_NAME:
+        raise ConfigError(
+            f"Setting bounce_address: what stands before the @ may have {_LONGEST_BOUNCE_NAME} characters at most, because "
+            "a plus and a token of up to 33 follow."
+        )
     try:
         backend = make_url(config.sqlalchemy_url).get_backend_name()
     except ArgumentError:
@@ -266,6 +296,40 @@ def _bucket(url: str) -> Bucket:
         key=unquote(str(parts.username)),
         secret=unquote(str(parts.password)),
     )
+
+
+def _bounce_mailbox(url: str) -> BounceMailbox:
+    """Take maildir:/path or imap(s)://user:password@host[:port]/mailbox apart. No sentence repeats the password."""
+    if url.startswith("maildir:"):
+        folder = Path(url.removeprefix("maildir:"))
+        if not folder.is_absolute():
+            raise ConfigError("Setting bounce_mailbox: write the whole path, like maildir:/var/mail/bounces.")
+        return BounceMailbox(folder=folder)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigError(
+            "Setting bounce_mailbox: this is not an address. In the user and the password write / as %2F, : as %3A, "
+            "@ as %40, # as %23, ? as %3F and % as %25."
+        ) from None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    name = unquote(parts.path.removeprefix("/")) or "INBOX"
+    wrong = None
+    if parts.scheme not in ("imap", "imaps") or not re.fullmatch(r"[A-Za-z0-9.:-]+", parts.hostname or ""):
+        wrong = "write maildir:/path or imaps://user:password@host/INBOX, or nothing"
+    elif port == 0 or parts.query or parts.fragment:
+        wrong = "after the host may stand a port and the name of the mailbox, and nothing more"
+    elif not user or not password:
+        wrong = "the user and the password are missing before the @"
+    elif re.search(r"[\x00-\x1f\x7f]", user + password):
+        wrong = "there is a control character in the user or the password"
+    elif not re.fullmatch(r"[ -~]{1,200}", name):
+        wrong = "the name of the mailbox may hold plain letters, digits and signs only"
+    if wrong:
+        raise ConfigError(f"Setting bounce_mailbox: {wrong}.")
+    tls = parts.scheme == "imaps"
+    return BounceMailbox(None, str(parts.hostname), port or (993 if tls else 143), tls, user, password, name)
 
 
 def _is_web_address(url: str) -> bool:

@@ -257,20 +257,14 @@ class Round:
             recipient = subscriptions.address(one, keys)
         keep = None
         if one.message_sealed is not None:
-            content = subscriptions.unlock(one.message_sealed, deliveries.context(one.message_id), keys)
+            content = deliveries.opened(one, keys)
         else:
             assert one.digest_id is not None
             content, keep = self._digest(one, recipient, config, keys, moment)
         parcel = Parcel(
             number=one.id,
-            sender=bounces.sender(
-                one.id,
-                one.message_id,
-                config_address=config.bounce_address or config.mail_from,
-                keys=keys,
-            )
-            if config.bounce_address
-            else config.mail_from,
+            sender=bounces.sender(one.id, one.message_id, config_address=config.bounce_address, keys=keys)
+            or config.mail_from,
             recipient=recipient,
             message_id=one.message_id,
             message=content,

@@ -20,7 +20,7 @@ from flask_babel import force_locale
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import capture, db, dispatch, emails, media, packs, storage, timestamps
+from tracker import bounce_mailbox, bounces, capture, db, dispatch, emails, media, packs, storage, timestamps
 from tracker.config import Config
 from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
@@ -40,6 +40,7 @@ from tracker.services import (
     sign_ups,
     subscriptions,
 )
+from tracker.services import bounces as came_back
 from tracker.services import timestamps as stamps
 
 _log = structlog.get_logger()
@@ -56,6 +57,7 @@ def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda:
         dispatch.send_due,
         capture_due,
         purge,
+        read_bounces,
     ):
         try:
             done += part(app, now, stopping=stopping)
@@ -273,3 +275,41 @@ def _ready(app: Flask) -> Iterator[tuple[Config, Keyring, Engine]]:
 def _transaction(engine: Engine) -> Iterator[Session]:
     with db.new_session(engine) as session, session.begin():
         yield session
+
+
+def read_bounces(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Look into the mailbox of bounces, every five minutes, and do what they ask for."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        if config.bounces is None:
+            return done
+        with _transaction(engine) as session:
+            if not came_back.claim(session, now=now):
+                return done
+
+        def handle(mail: bytes) -> bool | None:
+            report = bounces.read(mail)
+            if report is None or not report.tokens:
+                return False
+            try:
+                with _transaction(engine) as session:
+                    taken = came_back.take(session, report, keys=keys, now=now)
+            except Exception as error:  # noqa: BLE001 - it stays where it is, and the others must go on.
+                _log.error("bounce-failed", error=type(error).__name__)
+                done["failed"] += 1
+                return None
+            done[taken.value] += 1
+            return True
+
+        def enough() -> bool:
+            return stopping() or done["failed"] >= _STOP_AFTER
+
+        try:
+            bounce_mailbox.visit(config.bounces, handle, stopping=enough)
+        except bounce_mailbox.MailboxFailed as error:
+            _log.error("bounce-mailbox-failed", reason=str(error))
+    if +done:
+        _log.info("bounces-read", **{taken.name.lower(): done[taken.value] for taken in came_back.Taken})
+    return +done

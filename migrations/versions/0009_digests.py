@@ -256,6 +256,7 @@ def _digests() -> None:
         sa.Column("ambiguous", sa.Integer(), nullable=False),
         sa.Column("last_answer", sa.String(length=200), nullable=True),
         sa.Column("done_at", MOMENT, nullable=True),
+        sa.Column("bounced_at", MOMENT, nullable=True),
         sa.ForeignKeyConstraint(
             ["account_id"], ["account.id"], name=op.f("fk_delivery_account_id"), ondelete="CASCADE"
         ),

@@ -17,6 +17,7 @@ COMMANDS = {
     "reports": ("tracker.cli.reports", "Load and list reports."),
     "evidence": ("tracker.cli.evidence", "Bring evidence in from a table."),
     "digests": ("tracker.cli.digests", "What is owed to subscribers, and sending it."),
+    "bounces": ("tracker.cli.bounces", "Mails that came back."),
     "ledger": ("tracker.cli.ledger", "Verify, export and sign the record."),
     "fsck": ("tracker.cli.fsck", "Whether database, ledger and exhibits agree."),
     "pack": ("tracker.cli.packs", "An evidence pack: what is public about a report, with its proofs."),

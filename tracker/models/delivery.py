@@ -142,6 +142,8 @@ class Delivery(Base):
     ambiguous: Mapped[int] = mapped_column(default=0)
     last_answer: Mapped[str | None] = mapped_column(String(200))  # SMTP code and stage; never an address.
     done_at: Mapped[dt.datetime | None]
+    # When the first bounce of it was read: later ones change nothing.
+    bounced_at: Mapped[dt.datetime | None]
 
     subscriber: Mapped[Subscriber | None] = relationship()
     account: Mapped[Account | None] = relationship()

@@ -109,6 +109,16 @@ def context(message_id: str) -> str:
     return f"delivery/{message_id}"
 
 
+def opened(claimed: Claimed, keys: Keyring) -> bytes:
+    """A stored mail."""
+    assert claimed.message_sealed is not None
+    try:
+        return keys.mailer.unlock(claimed.message_sealed, context(claimed.message_id))
+    except ValueError:
+        # Queued by a release before 0009, which sealed it to the mailer's public key.
+        return keys.mailer.unseal(claimed.message_sealed, context(claimed.message_id))
+
+
 def recover(session: Session, *, now: dt.datetime) -> int:
     """Free what senders left behind when they died; return how many mails were perhaps sent already."""
     session.execute(

@@ -227,6 +227,7 @@ class RecommendationTable(Table):
     text: Prose
     page: Annotated[int, Field(ge=1, le=100_000)] | None = None
     review_months: Months | None = None
+    themes: Annotated[list[Short], Field(max_length=20)] = []
     clauses: list[ClauseTable] = []
 
 

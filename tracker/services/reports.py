@@ -25,7 +25,7 @@ from tracker.models import (
     Reply,
     Report,
 )
-from tracker.services import activity, ledger, report_parts
+from tracker.services import activity, ledger, report_parts, themes
 from tracker.services.report_file import ReportFile
 from tracker.services.report_format import ClauseTable, RecommendationTable
 from tracker.vocabulary import EntryKind, State, Word
@@ -141,6 +141,8 @@ def content(report: Report) -> dict[str, Any]:
                 "number": row.number,
                 "addressee": row.addressee.slug,
                 **{key: getattr(row, key) for key in RECOMMENDATION_KEYS},
+                # Reports that were entered before there were themes said nothing of them.
+                **({"themes": [theme.name for theme in row.themes]} if row.themes else {}),
                 "clauses": [
                     {"label": clause.label, "title": clause.title, "text": clause.text}
                     for clause in row.clauses
@@ -172,7 +174,7 @@ def _enter(session: Session, parsed: ReportFile, now: dt.datetime) -> Report:
         for place, item in enumerate(parsed.addressees, 1)
     }
     recommendations = [
-        _new_recommendation(report, addressees, item, place)
+        _new_recommendation(session, report, addressees, item, place)
         for place, item in enumerate(parsed.recommendations, 1)
     ]
     session.add(report)
@@ -199,7 +201,11 @@ def _flushed(session: Session, report: Report) -> Report:
 
 
 def _new_recommendation(
-    report: Report, addressees: Mapping[str, Addressee], item: RecommendationTable, place: int
+    session: Session,
+    report: Report,
+    addressees: Mapping[str, Addressee],
+    item: RecommendationTable,
+    place: int,
 ) -> Recommendation:
     return Recommendation(
         report=report,
@@ -207,6 +213,7 @@ def _new_recommendation(
         number=item.number,
         position=place,
         clauses=[_new_clause(clause, position) for position, clause in enumerate(item.clauses, 1)],
+        themes=themes.of_names(session, item.themes),
         **{key: getattr(item, key) for key in RECOMMENDATION_KEYS},
     )
 
@@ -243,9 +250,11 @@ def _correct(
         before = len(changes.found)
         place = f"recommendations/{recommendation.number}"
         if recommendation.number in rows:
-            _correct_recommendation(changes, rows[recommendation.number], recommendation, addressees, notes)
+            _correct_recommendation(
+                session, changes, rows[recommendation.number], recommendation, addressees, notes
+            )
         else:
-            rows[recommendation.number] = _new_recommendation(report, addressees, recommendation, 0)
+            rows[recommendation.number] = _new_recommendation(session, report, addressees, recommendation, 0)
             session.add(rows[recommendation.number])
             changes.added(place, recommendation.text)
         if len(changes.found) > before:
@@ -271,6 +280,7 @@ def _correct(
 
 
 def _correct_recommendation(
+    session: Session,
     changes: _Changes,
     row: Recommendation,
     item: RecommendationTable,
@@ -282,6 +292,11 @@ def _correct_recommendation(
         changes.changed(f"{place}/addressee", row.addressee.slug, item.addressee)
         row.addressee = addressees[item.addressee]
     changes.set(row, {key: getattr(item, key) for key in RECOMMENDATION_KEYS}, place)
+    wanted = themes.of_names(session, item.themes)
+    if row.themes != wanted:
+        was, now = (", ".join(theme.name for theme in found) for found in (row.themes, wanted))
+        changes.changed(f"{place}/themes", was or None, now or None)
+        row.themes = wanted
     clauses = {clause.label: clause for clause in row.clauses}
     for clause in item.clauses:
         if clause.label in clauses:
