@@ -24,7 +24,6 @@ from tracker.forms.subscription import (
     Offered,
     PauseForm,
     day_of,
-    takes_keys,
     values_of,
 )
 from tracker.keyring import Keyring
@@ -105,7 +104,6 @@ def show(subscriber: Subscriber, door: Door, *, done: str | None = None, **forms
         paused=paused if paused and paused >= now.date() else None,
         held=held.rows(subscriber),
         told=holding.told(session, subscriber),
-        takes_keys=takes_keys(),
         languages=pages.languages(),
         **given,
     )
