@@ -45,6 +45,9 @@ from tracker.services import timestamps as stamps
 
 _log = structlog.get_logger()
 
+# After so many failures in one look the rest waits for the next one.
+_MOST_FAILURES = 5
+
 
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
@@ -213,6 +216,44 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
     return Counter()
 
 
+def read_bounces(
+    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
+) -> Counter[str]:
+    """Look into the mailbox of bounces, every five minutes, and do what they ask for."""
+    done: Counter[str] = Counter()
+    with _ready(app) as (config, keys, engine):
+        if config.bounces is None:
+            return done
+        with _transaction(engine) as session:
+            if not came_back.claim(session, now=now):
+                return done
+
+        def handle(mail: bytes) -> bool | None:
+            report = bounces.read(mail)
+            if report is None or not report.tokens:
+                return False
+            try:
+                with _transaction(engine) as session:
+                    taken = came_back.take(session, report, keys=keys, now=now)
+            except Exception as error:  # noqa: BLE001 - it stays where it is, and the others must go on.
+                _log.error("bounce-failed", error=type(error).__name__)
+                done["failed"] += 1
+                return None
+            done[taken.value] += 1
+            return True
+
+        def enough() -> bool:
+            return stopping() or done["failed"] >= _MOST_FAILURES
+
+        try:
+            bounce_mailbox.visit(config.bounces, handle, stopping=enough)
+        except bounce_mailbox.MailboxFailed as error:
+            _log.error("bounce-mailbox-failed", reason=str(error))
+    if +done:
+        _log.info("bounces-read", **{taken.name.lower(): done[taken.value] for taken in came_back.Taken})
+    return +done
+
+
 def heartbeat(app: Flask, now: dt.datetime, name: str = "scheduler") -> None:
     """Note that the background part of the program is alive: `tracker doctor` and /health look at it."""
     with _ready(app) as (_, _, engine), _transaction(engine) as session:
@@ -275,41 +316,3 @@ def _ready(app: Flask) -> Iterator[tuple[Config, Keyring, Engine]]:
 def _transaction(engine: Engine) -> Iterator[Session]:
     with db.new_session(engine) as session, session.begin():
         yield session
-
-
-def read_bounces(
-    app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False
-) -> Counter[str]:
-    """Look into the mailbox of bounces, every five minutes, and do what they ask for."""
-    done: Counter[str] = Counter()
-    with _ready(app) as (config, keys, engine):
-        if config.bounces is None:
-            return done
-        with _transaction(engine) as session:
-            if not came_back.claim(session, now=now):
-                return done
-
-        def handle(mail: bytes) -> bool | None:
-            report = bounces.read(mail)
-            if report is None or not report.tokens:
-                return False
-            try:
-                with _transaction(engine) as session:
-                    taken = came_back.take(session, report, keys=keys, now=now)
-            except Exception as error:  # noqa: BLE001 - it stays where it is, and the others must go on.
-                _log.error("bounce-failed", error=type(error).__name__)
-                done["failed"] += 1
-                return None
-            done[taken.value] += 1
-            return True
-
-        def enough() -> bool:
-            return stopping() or done["failed"] >= _STOP_AFTER
-
-        try:
-            bounce_mailbox.visit(config.bounces, handle, stopping=enough)
-        except bounce_mailbox.MailboxFailed as error:
-            _log.error("bounce-mailbox-failed", reason=str(error))
-    if +done:
-        _log.info("bounces-read", **{taken.name.lower(): done[taken.value] for taken in came_back.Taken})
-    return +done

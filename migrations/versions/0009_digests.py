@@ -88,6 +88,14 @@ def _new_tables() -> None:
     )
     op.execute("INSERT INTO sending (id, journal) VALUES (1, 0)")
     op.create_table(
+        "mail_rate",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("granted", sa.JSON(), nullable=False),
+        sa.Column("asked_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_mail_rate")),
+    )
+    op.create_index(op.f("ix_mail_rate_asked_at"), "mail_rate", ["asked_at"])
+    op.create_table(
         "reminder",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("account_id", sa.Integer(), nullable=False),
@@ -366,7 +374,7 @@ def downgrade() -> None:
             " WHERE id IN (SELECT subscriber_id FROM delivery WHERE kind = 'digest' AND state = 'pending')"
         )
     )
-    for table in ("delivery", "digest_entry", "digest", "issue", "piece", "reminder", "sending", "sign_up"):
+    for table in ("delivery", "digest_entry", "digest", "issue", "mail_rate", "piece", "reminder", "sending", "sign_up"):
         op.drop_table(table)
     op.drop_table("recommendation_theme")
     op.drop_table("theme")

@@ -215,7 +215,12 @@ def test_what_is_no_reply_is_no_answer(
 
 @pytest.mark.parametrize(
     ("stage", "answer", "outcome"),
-    [("MAIL", "354 go", LATER), ("RCPT", "354 go", LATER), ("DATA", "250 OK", LATER), ("dot", "354 go", DOUBTFUL)],
+    [
+        ("MAIL", "354 go", LATER),
+        ("RCPT", "354 go", LATER),
+        ("DATA", "250 OK", LATER),
+        ("dot", "354 go", DOUBTFUL),
+    ],
 )
 def test_an_answer_to_another_question_ends_the_conversation(
     talk: Talk, script: Script, stage: str, answer: str, outcome: Outcome

@@ -18,7 +18,9 @@ from tracker.mailer import Outcome, Parcel, Patience, Unreachable
 from tracker.mailer.opening import is_loopback
 
 HOST = "relay.arvenia.example"
-PARCEL = Parcel(1, "digest@arvenia.example", "reader@arvenia.example", "<1@arvenia.example>", b"A: b\r\n\r\nc\r\n")
+PARCEL = Parcel(
+    1, "digest@arvenia.example", "reader@arvenia.example", "<1@arvenia.example>", b"A: b\r\n\r\nc\r\n"
+)
 SHORT = Patience(opening=0.5, stage=0.3, dot=0.4)
 Certificate = Callable[..., ssl.SSLContext]
 
@@ -134,7 +136,18 @@ def test_a_relay_that_offers_no_starttls_gets_nothing(send: Send, login: tuple[s
 
 @pytest.mark.usefixtures("_far_away")
 @pytest.mark.parametrize(
-    "action", ["454 4.7.0 not now", "502 5.5.1 what", "421 bye", DROP, RESET, HANG, Drip(), b"220 go\r\nwhat", b"x\r\n"]
+    "action",
+    [
+        "454 4.7.0 not now",
+        "502 5.5.1 what",
+        "421 bye",
+        DROP,
+        RESET,
+        HANG,
+        Drip(),
+        b"220 go\r\nwhat",
+        b"x\r\n",
+    ],
 )
 def test_a_relay_that_drops_starttls_gets_nothing(
     certificate: Certificate, send: Send, action: object
@@ -182,7 +195,8 @@ def test_a_wrong_password_is_told_by_its_code(send: Send, certificate: Certifica
 
 @pytest.mark.parametrize("stage", ["connect", "EHLO"])
 @pytest.mark.parametrize(
-    "action", [DROP, RESET, HANG, Drip(), "421 busy", "554 no", b"\xff\r\n", b"220-x\r\n" * 20_000, b"x" * 10_000]
+    "action",
+    [DROP, RESET, HANG, Drip(), "421 busy", "554 no", b"\xff\r\n", b"220-x\r\n" * 20_000, b"x" * 10_000],
 )
 def test_a_relay_that_does_not_say_hello_is_unreachable_within_the_time(
     send: Send, stage: str, action: object

@@ -51,9 +51,7 @@ def test_a_mail_that_cannot_be_written_is_tried_later_and_leaves_nothing(setting
 
 
 def test_no_file_is_begun_when_the_time_is_over(settings: Config) -> None:
-    assert mailer.connect(settings).send([PARCEL], seconds=0) == [
-        Result(3, Outcome.NOT_TRIED, "out of time")
-    ]
+    assert mailer.connect(settings).send([PARCEL], seconds=0) == [Result(3, Outcome.NOT_TRIED, "out of time")]
     assert list(settings.outbox_path.iterdir()) == []
 
 

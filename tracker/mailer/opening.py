@@ -119,9 +119,7 @@ def _connected(url: SplitResult, sender: str, patience: Patience) -> _WithReader
 
 def _is_this_machine(url: SplitResult, sock: socket.socket | None) -> bool:
     """Whether the address names loopback, and the name led there."""
-    return (
-        is_loopback(url.hostname or "") and sock is not None and is_loopback(str(sock.getpeername()[0]))
-    )
+    return is_loopback(url.hostname or "") and sock is not None and is_loopback(str(sock.getpeername()[0]))
 
 
 def is_loopback(host: str) -> bool:

@@ -53,9 +53,7 @@ class Relay:
             raise
         self._used = monotonic()
         why = "out of time" if self._sock is not None else "connection gone"
-        return results + [
-            Result(parcel.number, Outcome.NOT_TRIED, why) for parcel in parcels[len(results) :]
-        ]
+        return results + [Result(parcel.number, Outcome.NOT_TRIED, why) for parcel in parcels[len(results) :]]
 
     def alive(self) -> bool:
         """See `Connection.alive`."""
@@ -144,9 +142,7 @@ class Relay:
             return self._lost(parcel, lost, begun=begun, dot_left=dot_left), []
         return _judged(parcel, *(refusal or (code, "end of DATA"))), ahead
 
-    def _introduce(
-        self, parcel: Parcel, said: _Commands, limit: float
-    ) -> tuple[tuple[int, str] | None, int]:
+    def _introduce(self, parcel: Parcel, said: _Commands, limit: float) -> tuple[tuple[int, str] | None, int]:
         """The envelope and DATA: the first refusal with its stage, and the answer to DATA, if it was asked."""
         by = min(monotonic(), limit) + self._patience.stage
         commands = said or _commands(parcel, reset=self._begun)

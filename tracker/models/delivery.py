@@ -164,6 +164,19 @@ class Sending(Base):
     journal: Mapped[int] = mapped_column(default=0)
 
 
+class MailRate(Base):
+    """How many mails all senders together were granted lately: over all, or to one domain. Forgotten after minutes.
+
+    `key` is a keyed hash of which of them it is.
+    """
+
+    __tablename__ = "mail_rate"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    granted: Mapped[dict[str, int]] = mapped_column(JSON)  # Second (UTC, since 1970) -> how many.
+    asked_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
 class Reminder(Base):
     """That somebody of the team was reminded of something: each thing once."""
 

@@ -192,7 +192,7 @@ def claim(session: Session, *, most: int, now: dt.datetime) -> list[Claimed]:
         .where(Delivery.lease_owner == owner)
         .order_by(Delivery.due_at, Delivery.message_id)
     )
-    return [Claimed(*row) for row in rows]
+    return [Claimed(**row._mapping) for row in rows]
 
 
 def data_sent(session: Session, batch: Sequence[Ready], *, now: dt.datetime) -> set[int]:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -214,11 +214,11 @@ def due(session: Session, *, now: dt.datetime) -> list[Group]:
         Group(
             {name: getattr(row, name) for name in _GROUPED},
             row.example,
-            row.count,
+            row.people,
             without=tuple(sorted(apart)),
         )
         for row in session.execute(
-            select(*columns, func.min(Subscriber.id).label("example"), func.count().label("count"))
+            select(*columns, func.min(Subscriber.id).label("example"), func.count().label("people"))
             .where(_due(now), Subscriber.id.not_in(apart))
             .group_by(*columns)
             .order_by(Subscriber.next_due_at, func.min(Subscriber.id))
@@ -464,7 +464,7 @@ def standing(session: Session, digest_ids: Collection[int]) -> dict[int, tuple[i
     return {row.id: tuple(row.pieces) for row in rows}
 
 
-def _told_again(change: Change, row: Row[Any]) -> Told:
+def _told_again(change: Change, row: Any) -> Told:
     place = next((one for one in change.recommendations if one.id == row.place_id), None)
     return Told(change, place, extra=row.extra)
 
