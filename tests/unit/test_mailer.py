@@ -140,7 +140,7 @@ def test_replies_of_many_lines_are_one_reply(talk: Talk, script: Script) -> None
         assert outcomes(connection.send(parcels(2))) == [OURS, SENT]
 
 
-@pytest.mark.parametrize("how", [DROP, RESET, HANG, Drip()])
+@pytest.mark.parametrize("how", [DROP, RESET, HANG, Drip(b"450-" + b"x" * 4000)])
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "dot"])
 def test_a_connection_lost_at_a_stage_leaves_only_the_dot_in_doubt(
     talk: Talk, script: Script, stage: str, how: object

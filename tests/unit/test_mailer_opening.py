@@ -188,7 +188,7 @@ def test_a_relay_on_this_machine_needs_no_tls(send: Send) -> None:
 
 def test_a_wrong_password_is_told_by_its_code(send: Send, certificate: Certificate) -> None:
     with smtp_server(Script(login=("me", "s3cret"))) as server:
-        with pytest.raises(Unreachable, match="^535 AUTH$"):
+        with pytest.raises(Unreachable, match=r"^535 AUTH$"):
             send(server, url=server.url_at("127.0.0.1").replace("s3cret", "other"))
         assert send(server, url=server.url_at("127.0.0.1").replace("s3cret", "s%33cret")) is Outcome.SENT
 
@@ -203,7 +203,7 @@ def test_a_relay_that_does_not_say_hello_is_unreachable_within_the_time(
 ) -> None:
     script = Script().on(stage, action, times=None)  # type: ignore[arg-type]
     started = time.monotonic()
-    with smtp_server(script) as server, pytest.raises(Unreachable, match="connect|EHLO"):
+    with smtp_server(script) as server, pytest.raises(Unreachable, match=r"connect|EHLO"):
         send(server, "127.0.0.1")
     assert time.monotonic() - started < 3
 
@@ -217,7 +217,7 @@ def test_nobody_there_is_unreachable(make_config: Callable[..., Config]) -> None
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    with pytest.raises(Unreachable, match="^ConnectionRefusedError connect$"):
+    with pytest.raises(Unreachable, match=r"^ConnectionRefusedError connect$"):
         mailer.connect(make_config(smtp_url=f"smtp://127.0.0.1:{port}"))
 
 
