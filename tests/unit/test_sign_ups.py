@@ -203,7 +203,8 @@ def test_old_rows_get_the_mailers_own_hash_lock_and_links(
     asker.ask("Reader@arvenia.example", after=dt.timedelta(days=2))
     assert session.scalar(select(func.count()).select_from(Subscriber)) == 1
 
-    subscriptions.forget_expired(session, now=now + dt.timedelta(days=61))
+    assert not old_addresses.end_links(session, now=now + dt.timedelta(days=60))
+    assert old_addresses.end_links(session, now=now + dt.timedelta(days=61))
     session.commit()
     session.expire_all()
     assert subscriptions.by_manage_token(session, manage) is None

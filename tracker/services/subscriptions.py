@@ -217,20 +217,13 @@ def erase(session: Session, subscriber: Subscriber) -> None:
 
 
 def forget_expired(session: Session, *, now: dt.datetime) -> None:
-    """Forget those who never confirmed after a week, those who left or were refused after a month, and old links."""
+    """Forget those who never confirmed after a week, and those who left or were refused after a month."""
     change_rows(
         session,
         Subscriber.confirm_expires_at < now,
         asked=None,
         confirm_token_hash=None,
         confirm_expires_at=None,
-    )
-    change_rows(
-        session,
-        Subscriber.old_links_until < now.date(),
-        old_manage_hash=None,
-        old_leave_hash=None,
-        old_links_until=None,
     )
     # Two days later than by UTC it is over for everybody.
     change_rows(session, Subscriber.paused_until < now.date() - dt.timedelta(days=2), paused_until=None)
@@ -314,14 +307,6 @@ def address(whose: Sealed, keys: Keyring) -> str:
     if whose.address_old:
         return keys.mailer.unseal(whose.address_sealed, context).decode()
     return keys.mailer.unlock(whose.address_sealed, context).decode()
-
-
-def unlock(sealed: bytes, context: str, keys: Keyring) -> bytes:
-    """Open what waits to be sent: locked by the mailer, or sealed to it by a release before 0009."""
-    try:
-        return keys.mailer.unlock(sealed, context)
-    except ValueError:
-        return keys.mailer.unseal(sealed, context)
 
 
 def address_context(address_hash: str) -> str:
