@@ -52,13 +52,14 @@ def due(now: dt.datetime | None) -> None:
 @_now
 def send(now: dt.datetime | None) -> None:
     """Compose and deliver what is owed. Safe to repeat, also while the scheduler runs."""
-    from tracker import create_app, dispatch, mailer
+    from tracker import create_app, dispatch, jobs, mailer
 
     with common.open_tracker() as tracker:
         mailer.check(tracker.config)
         app = create_app(tracker.config)
         moment = now or tracker.now
-        done = dispatch.compose_due(app, moment) + dispatch.send_due(app, moment)
+        done = jobs.take_sign_ups(app, moment)
+        done += dispatch.compose_due(app, moment) + dispatch.send_due(app, moment)
         app.extensions["engine"].dispose()
     if not done:
         click.echo("Nothing is owed.")
