@@ -15,6 +15,7 @@ run: setup  ## Set up what is missing and serve the tracker with the OHCHR asses
 
 test: .venv/tested  ## Pass all tests, on SQLite and PostgreSQL, with a real browser
 	@sh tests/browser/install.sh
+	@sh tests/install.sh
 	@$(BIN)/python -m pytest -q -n 3 --dist worksteal $(T)
 
 lint: .venv/tested  ## Check style, types and templates

@@ -262,6 +262,8 @@ def make_config(tmp_path: Path, keys_folder: Path) -> Callable[..., settings.Con
         environ = {
             "TRACKER_DATA_DIR": str(data),
             "TRACKER_BASE_URL": "http://localhost",
+            # Mails that are due leave at once, unless a test is about when they leave.
+            "TRACKER_DIGEST_JITTER_MINUTES": "0",
             **{f"TRACKER_{name.upper()}": str(value) for name, value in values.items()},
         }
         return settings.load(environ)

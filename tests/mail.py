@@ -9,21 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from functools import partial
 from typing import Any
 
 from aiosmtpd.controller import Controller
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import emails
 from tracker.config import Config
+from tracker.emails.digest import Composer, Links, message
 from tracker.keyring import Keyring
-from tracker.models import LedgerEntry, Recommendation, Report, Subscriber
+from tracker.models import Delivery, LedgerEntry, Recommendation, Report, Subscriber
 from tracker.services import choices as chosen
-from tracker.services import ledger, sign_ups, subscriptions
+from tracker.services import digests, issues, ledger, sign_ups, subscriptions
 from tracker.services.choices import Choices, Followed
+from tracker.services.digests import Desk
 from tracker.services.schedule import Rhythm
-from tracker.vocabulary import EntryKind, Frequency
+from tracker.vocabulary import DeliveryKind, DeliveryState, EntryKind, Frequency
 
 DAILY = Rhythm(Frequency.DAILY, 0, 1, 7, "UTC")
 EVERYTHING = Choices(DAILY)
@@ -177,8 +178,44 @@ def parts(content: bytes) -> tuple[str, str]:
     return mail.get_body(("plain",)).get_content(), mail.get_body(("html",)).get_content()  # type: ignore[union-attr]
 
 
-def composer(config: Config, now: dt.datetime) -> Any:
-    return partial(emails.digest, config=config, now=now)
+def compose(session: Session, keys: Keyring, config: Config, now: dt.datetime) -> None:
+    """Make every digest that is due, as the clock does. Call it inside an app context."""
+    desk = Desk(ledger.position(session))
+    for group in digests.due(session, now=now):
+        draft = digests.plan(session, group, desk, now=now)
+        if draft.told:
+            issue = issues.open_issue(session, config_hold="no", now=now)
+            draft = digests.write(
+                session, draft, desk, Composer(config), issue=issue.id, review_months=config.review_months
+            )
+        digests.keep(session, draft, desk, keys=keys, domain="localhost", now=now)
+    session.commit()
+
+
+def unsent(session: Session, config: Config, now: dt.datetime) -> list[bytes]:
+    """The digests that wait, as they would leave now: what was withdrawn is gone from them."""
+    found = []
+    for delivery in session.scalars(
+        select(Delivery).where(Delivery.kind == DeliveryKind.DIGEST, Delivery.state == DeliveryState.PENDING)
+    ).all():
+        assert delivery.digest_id is not None
+        if not digests.refresh(session, delivery.digest_id, Composer(config), now=now):
+            continue
+        found.append(
+            message(
+                digests.body(session, delivery.digest_id),
+                "reader@arvenia.example",
+                delivery.message_id,
+                Links(
+                    f"{config.public_url}/follow/manage/{'a' * 32}",
+                    f"{config.public_url}/unsubscribe/{'b' * 32}",
+                ),
+                config=config,
+                composed_at=delivery.created_at,
+            )
+        )
+    session.commit()
+    return found
 
 
 class Inbox:

@@ -49,9 +49,7 @@ def visit(
         else:
             _visit_server(mailbox, handle, stopping, most)
     except (OSError, imaplib.IMAP4.error) as error:
-        raise MailboxFailed(
-            "The mailbox of bounces cannot be read (%(why)s).", why=type(error).__name__
-        ) from None
+        raise _failed(type(error).__name__) from None
 
 
 def _visit_folder(folder: Path, handle: Handle, stopping: Callable[[], bool], most: int) -> None:
@@ -131,14 +129,27 @@ def _server(mailbox: BounceMailbox) -> Iterator[imaplib.IMAP4]:
         if not mailbox.tls and not _is_loopback(mailbox.host):
             # Raises where the server offers none or its certificate is not good: never on without it.
             server.starttls(ssl_context=context)
-        if (mailbox.user + mailbox.password).isascii():
-            server.login(mailbox.user, mailbox.password)
-        else:
-            server.authenticate("PLAIN", lambda _: f"\0{mailbox.user}\0{mailbox.password}".encode())
+        _sign_in(server, mailbox)
         yield server
     finally:
         with contextlib.suppress(OSError, imaplib.IMAP4.error):
             server.logout()
+
+
+def _sign_in(server: imaplib.IMAP4, mailbox: BounceMailbox) -> None:
+    try:
+        if (mailbox.user + mailbox.password).isascii():
+            server.login(mailbox.user, mailbox.password)
+        else:
+            server.authenticate("PLAIN", lambda _: f"\0{mailbox.user}\0{mailbox.password}".encode())
+    except imaplib.IMAP4.abort:
+        raise  # The connection broke.
+    except imaplib.IMAP4.error:
+        raise _failed("the server refuses the user or the password") from None
+
+
+def _failed(why: str) -> MailboxFailed:
+    return MailboxFailed("The mailbox of bounces cannot be read (%(why)s).", why=why)
 
 
 def _good(answer: tuple[str, list[Any]]) -> list[Any]:

@@ -21,7 +21,7 @@ from flask_babel import force_locale
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from tracker import db, emails, mailer, openpgp
+from tracker import db, emails, journal_rounds, mailer, openpgp
 from tracker.config import Config
 from tracker.emails.digest import Composer, Links, message, parts
 from tracker.keyring import Keyring
@@ -30,7 +30,7 @@ from tracker.models import Delivery, Issue, Subscriber
 from tracker.services import bounces, deliveries, digests, issues, ledger, rates, sending, subscriptions
 from tracker.services.deliveries import Claimed, Ready
 from tracker.services.digests import Body, Desk
-from tracker.vocabulary import DeliveryKind, HoldReason
+from tracker.vocabulary import DeliveryKind
 
 _log = structlog.get_logger()
 
@@ -119,17 +119,23 @@ def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lam
     done: Counter[str] = Counter()
     with _ready(app) as (config, _, engine):
         with _transaction(engine) as session:
-            if sending.held(session) is HoldReason.CLOCK:
-                return done
             if doubtful := deliveries.recover(session, now=now):
                 _log.warning("mails-perhaps-sent-twice", count=doubtful)
                 done["perhaps sent before"] += doubtful
         with db.reading(), _transaction(engine) as session:
+            if sending.held(session) is not None:
+                return done
             waiting = session.scalar(
                 select(func.count()).select_from(Delivery).where(deliveries.waiting(now))
             )
         if not waiting:
             return done
+        number = journal_rounds.begin(app, now)
+        with db.reading(), _transaction(engine) as session:
+            # Asked after it began, because that may be what notices that an old backup was restored. Confirmations
+            # wait too: they may have been sent before.
+            if sending.held(session) is not None:
+                return done
         several = config.smtp_connections if config.smtp_url.get_secret_value() else 1
         workers = max(1, min(several, waiting // _WORTH_A_CONNECTION))
         rounds = [Round(app, now, stopping) for _ in range(workers)]
@@ -141,6 +147,7 @@ def send_due(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lam
                     future.result()
         for one in rounds:
             done += one.done
+        journal_rounds.end(app, number, done)
     if done:
         _log.info("mails-handled", **{name.replace(" ", "_"): count for name, count in done.items()})
     return +done
@@ -167,12 +174,18 @@ class Round:
                     # The time of the call and what has passed since, so that leases are true in a long run too.
                     moment = self.now + dt.timedelta(seconds=time.monotonic() - started)
                     with _transaction(engine) as session:
-                        claimed = deliveries.claim(session, most=size, now=moment)
+                        most = min(size, _STOP_AFTER - in_a_row) if in_a_row else size
+                        # A long round ends when something is found that holds everything.
+                        held = sending.held(session)
+                        claimed = [] if held else deliveries.claim(session, most=most, now=moment)
                     if not claimed:
                         break
                     batch = self._prepare(engine, claimed, config, keys, moment)
                     if not batch:
                         continue
+                    if connection is not None and not connection.alive():
+                        connection.close()
+                        connection = None
                     if connection is None:
                         try:
                             connection = mailer.connect(config)

@@ -10,17 +10,32 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask
 from flask_babel import force_locale
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import bounce_mailbox, bounces, capture, db, dispatch, emails, media, packs, storage, timestamps
+from tracker import (
+    bounce_mailbox,
+    bounces,
+    capture,
+    clock,
+    db,
+    dispatch,
+    emails,
+    journal_rounds,
+    media,
+    packs,
+    storage,
+    team_jobs,
+    timestamps,
+)
 from tracker.config import Config
 from tracker.errors import CaptureFailed, Conflict, Invalid, TrackerError
 from tracker.keyring import Keyring
@@ -33,30 +48,39 @@ from tracker.services import (
     erasure,
     evidence,
     exhibits,
+    issues,
     ledger,
     old_addresses,
     private_roots,
+    reminders,
+    renewals,
+    sending,
     sign_ins,
     sign_ups,
     subscriptions,
 )
 from tracker.services import bounces as came_back
 from tracker.services import timestamps as stamps
+from tracker.vocabulary import HoldReason
 
 _log = structlog.get_logger()
 
 # After so many failures in one look the rest waits for the next one.
 _MOST_FAILURES = 5
+_FORGET_CLOCKS = dt.timedelta(days=90)
 
 
 def tick(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Do everything that is due at `now`; return how often what happened. `stopping` ends it after the current item."""
     done: Counter[str] = Counter()
     for part in (
+        journal_rounds.check,  # First: if an old backup was restored, nothing may be composed or sent.
         publish_due,
         expire_consents,
         take_sign_ups,
         dispatch.compose_due,
+        team_jobs.ask_renewals,
+        team_jobs.remind,
         dispatch.send_due,
         capture_due,
         purge,
@@ -211,12 +235,11 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
     del stopping
     with _ready(app) as (config, _, engine):
         with _transaction(engine) as session:
-            for service in (subscriptions, sign_ins, accounts, attempts):
+            for service in (subscriptions, renewals, sign_ins, accounts, attempts, reminders):
                 service.forget_expired(session, now=now)
-            forgotten = subscriptions.forget_unrenewed(session, now=now)
+            if cancelled := issues.sweep(session, now=now):
+                _log.info("mails-of-discarded-issues-cancelled", count=cancelled)
             ended = old_addresses.end_links(session, now=now)
-        if forgotten:
-            _log.info("subscribers-forgotten", count=forgotten)
         with db.reading(), _transaction(engine) as session:
             packs.forget(session, config, now=now)
             erased = erasure.lately(session, now=now)
@@ -261,6 +284,34 @@ def read_bounces(
     if +done:
         _log.info("bounces-read", **{taken.name.lower(): done[taken.value] for taken in came_back.Taken})
     return +done
+
+
+def guard_clock(app: Flask, now: dt.datetime, boot: clock.Boot | None = None) -> bool:
+    """Hold all sending if the clock has jumped forward by more than a day since this machine started. True: it did now.
+
+    Also across restarts of the program. A machine that was off has a clock to be trusted: that is downtime.
+    """
+    boot = boot or clock.boot()
+    with _ready(app) as (_, _, engine), _transaction(engine) as session:
+        row = session.get(Heartbeat, f"clock/{boot.id}", with_for_update=True)
+        ahead, noted = clock.compare(float(row.detail) if row and row.detail else None, now, boot)
+        if row is None:
+            _add_clock(session, boot.id, noted, now)
+        else:
+            row.at, row.detail = now, repr(noted)
+        jumped = ahead > clock.LEAP and sending.hold(session, HoldReason.CLOCK, now=now)
+    if jumped:
+        _log.error("clock-jumped-forward", hours=round(ahead / dt.timedelta(hours=1)))
+    return jumped
+
+
+def _add_clock(session: Session, name: str, noted: float, now: dt.datetime) -> None:
+    # Rows of earlier starts say nothing any more.
+    session.execute(
+        delete(Heartbeat).where(Heartbeat.name.startswith("clock/"), Heartbeat.at < now - _FORGET_CLOCKS)
+    )
+    with suppress(IntegrityError), session.begin_nested():
+        session.add(Heartbeat(name=f"clock/{name}", at=now, detail=repr(noted)))
 
 
 def heartbeat(app: Flask, now: dt.datetime, name: str = "scheduler") -> None:

@@ -197,6 +197,8 @@ def problems(folder: Path, mailer_folder: Path | None = None) -> list[str]:
     places = [(folder, name) for name in FILES] + [(mailer_folder or folder, name) for name in MAILER_FILES]
     for place, name in places:
         path = place / name
+        if place.is_dir() and not os.access(place, os.X_OK):
+            continue  # Of another user, as the mailer's folder is for the web process: `tracker doctor` says so.
         if not path.exists():
             found.append(
                 f"The key file {path} is missing. Run `tracker init`, or restore it from your backup."

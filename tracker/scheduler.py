@@ -69,8 +69,16 @@ class Clockwork:
 
     def _tick(self) -> None:
         self._progress = time.monotonic()
+        self._guard_clock()
         jobs.tick(self._app, clock.now(), stopping=self._move_on)
         self._progress = time.monotonic()
+
+    def _guard_clock(self) -> None:
+        # Before the tick itself: what is composed by a wrong clock cannot be called back.
+        try:
+            jobs.guard_clock(self._app, clock.now())
+        except Exception as error:  # noqa: BLE001 - a database that does not answer stops the tick by itself.
+            _log.error("clock-not-checked", error=type(error).__name__)
 
     def _move_on(self) -> bool:
         # Asked between two items: so the tick is not hanging.
@@ -79,6 +87,7 @@ class Clockwork:
 
     def _beat(self) -> None:
         self._pulse = time.monotonic()
+        self._guard_clock()  # A long round of sending asks whether it is held; the next tick may be far.
         try:
             jobs.heartbeat(self._app, clock.now())
         except Exception as error:  # noqa: BLE001 - the next beat comes in 20 seconds.

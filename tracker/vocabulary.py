@@ -423,6 +423,14 @@ class HoldReason(Word):
         N_("The database is older than the journal of what was sent: a backup was restored"),
     )
     REFUSED = "refused", N_("The mail server refused five mails in a row for a reason that is ours")
+    BY_HAND = "by-hand", N_("An admin held it")
+
+
+class ReleaseWay(Word):
+    """What becomes of the mails that waited while all sending was held."""
+
+    SEND = "send", N_("Send what is due")
+    CONSIDER_SENT = "consider-sent", N_("Consider it sent")
 
 
 class DeliveryState(Word):

@@ -14,7 +14,7 @@ depends_on = None
 
 FREQUENCY = ("immediate", "daily", "weekly", "monthly")
 KIND = ("confirmation", "digest", "renewal", "key-problem", "reminder")
-HELD = ("configured", "clock", "restored", "refused")
+HELD = ("configured", "clock", "restored", "refused", "by-hand")
 STATE = ("pending", "claimed", "data-sent", "sent", "collected", "failed", "expired", "cancelled", "uncertain")
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MOMENT = sa.DateTime(timezone=True)
@@ -82,11 +82,31 @@ def _new_tables() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("held_because", word("holdreason", *HELD), nullable=True),
         sa.Column("held_at", MOMENT, nullable=True),
+        sa.Column("first_releaser_id", sa.Integer(), nullable=True),
+        sa.Column("second_releaser_id", sa.Integer(), nullable=True),
+        sa.Column("way", word("releaseway", "send", "consider-sent"), nullable=True),
         sa.Column("journal", sa.Integer(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_sending_one_row")),
+        sa.CheckConstraint(
+            "second_releaser_id IS NULL OR second_releaser_id <> first_releaser_id",
+            name=op.f("ck_sending_two_people"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["first_releaser_id"], ["account.id"], name=op.f("fk_sending_first_releaser_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["second_releaser_id"], ["account.id"], name=op.f("fk_sending_second_releaser_id"), ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sending")),
     )
     op.execute("INSERT INTO sending (id, journal) VALUES (1, 0)")
+    op.create_table(
+        "departure",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("subscriber_key", sa.String(length=12), nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_departure")),
+    )
     op.create_table(
         "mail_rate",
         sa.Column("key", sa.String(length=64), nullable=False),
@@ -166,6 +186,7 @@ def _subscribers(connection: sa.Connection) -> None:
         table.add_column(sa.Column("openpgp_sealed", sa.LargeBinary(), nullable=True))
         table.add_column(sa.Column("follow_key", sa.String(length=64), nullable=False, server_default=""))
         table.add_column(sa.Column("paused_until", sa.Date(), nullable=True))
+        table.add_column(sa.Column("left_noted_at", MOMENT, nullable=True))
         table.add_column(sa.Column("renewed_at", MOMENT, nullable=True))
         table.add_column(sa.Column("renewal_asked_at", MOMENT, nullable=True))
         table.add_column(sa.Column("read_token_hash", sa.String(length=64), nullable=True))
@@ -179,6 +200,10 @@ def _subscribers(connection: sa.Connection) -> None:
     with op.batch_alter_table("subscriber") as table:
         for name in ("channel", "disclosure", "follow_key", "address_old", "soft_bounces"):
             table.alter_column(name, server_default=None)
+    with op.batch_alter_table("account") as table:
+        table.add_column(sa.Column("reminders", sa.Boolean(), nullable=False, server_default=sa.true()))
+    with op.batch_alter_table("account") as table:
+        table.alter_column("reminders", server_default=None)
     with op.batch_alter_table("follow") as table:
         table.add_column(sa.Column("value", sa.String(length=200), nullable=False, server_default=""))
     with op.batch_alter_table("follow") as table:
@@ -374,7 +399,9 @@ def downgrade() -> None:
             " WHERE id IN (SELECT subscriber_id FROM delivery WHERE kind = 'digest' AND state = 'pending')"
         )
     )
-    for table in ("delivery", "digest_entry", "digest", "issue", "mail_rate", "piece", "reminder", "sending", "sign_up"):
+    for table in (
+        "delivery", "digest_entry", "digest", "issue", "mail_rate", "piece", "reminder", "sending", "sign_up", "departure",
+    ):  # fmt: skip
         op.drop_table(table)
     op.drop_table("recommendation_theme")
     op.drop_table("theme")
@@ -385,6 +412,8 @@ def downgrade() -> None:
         )
     )
     connection.execute(sa.text("DELETE FROM subscriber WHERE channel <> 'email' OR frequency = 'immediate'"))
+    with op.batch_alter_table("account") as table:
+        table.drop_column("reminders")
     with op.batch_alter_table("follow") as table:
         table.drop_column("value")
     with op.batch_alter_table("subscriber") as table:
@@ -393,7 +422,7 @@ def downgrade() -> None:
         for name in (
             "channel", "address_old", "disclosure", "openpgp_sealed", "follow_key", "paused_until", "renewed_at",
             "renewal_asked_at", "read_token_hash", "soft_bounces", "rest_until", "old_manage_hash",
-            "old_leave_hash", "old_links_until",
+            "old_leave_hash", "old_links_until", "left_noted_at",
         ):  # fmt: skip
             table.drop_column(name)
         table.alter_column("address_hash", existing_type=sa.String(length=64), nullable=False)

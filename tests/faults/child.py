@@ -8,18 +8,17 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-import smtplib
 import sys
+import time
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from tracker import config, create_app, jobs
+from tracker import config, create_app, dispatch, jobs
+from tracker.mailer.relay import Relay
 from tracker.models import Digest
 from tracker.services import deliveries
-
-DOT = b".\r\n"
 
 
 def die(*_: Any, **__: Any) -> Any:
@@ -28,18 +27,24 @@ def die(*_: Any, **__: Any) -> Any:
 
 
 def before_generation_commit() -> None:
+    @event.listens_for(Session, "after_flush")
+    def look(session: Session, _context: Any) -> None:
+        session.info["digest"] = session.info.get("digest") or any(
+            isinstance(row, Digest) for row in session.new
+        )
+
     @event.listens_for(Session, "before_commit")
-    def look(session: Session) -> None:
-        if any(isinstance(row, Digest) for row in session):
+    def end(session: Session) -> None:
+        if session.info.get("digest"):
             die()
 
 
 def after_generation() -> None:
-    jobs.send_due = die  # tick looks it up by its name when it runs.
+    dispatch.send_due = die  # tick looks it up by its name when it runs.
 
 
 def after_claim() -> None:
-    deliveries.wanted = die
+    dispatch.Round._prepare = die  # type: ignore[method-assign]
 
 
 def before_data_sent() -> None:
@@ -47,23 +52,29 @@ def before_data_sent() -> None:
 
 
 def before_dot() -> None:
-    send = smtplib.SMTP.send
-    smtplib.SMTP.send = lambda self, data: die() if data == DOT else send(self, data)  # type: ignore[method-assign]
+    write = Relay._write
+
+    def die_or_write(self: Relay, content: bytes, stage: str, **values: Any) -> None:
+        die() if stage == "message" else write(self, content, stage, **values)
+
+    Relay._write = die_or_write  # type: ignore[method-assign]
 
 
 def after_dot() -> None:
-    send = smtplib.SMTP.send
+    write = Relay._write
 
-    def send_and_die(self: smtplib.SMTP, data: Any) -> None:
-        send(self, data)
-        if data == DOT:
+    def write_and_die(self: Relay, content: bytes, stage: str, **values: Any) -> None:
+        write(self, content, stage, **values)
+        if stage == "message":
+            # What has left must be there: a kill would else take it along from the socket's buffer.
+            time.sleep(0.5)
             die()
 
-    smtplib.SMTP.send = send_and_die  # type: ignore[method-assign]
+    Relay._write = write_and_die  # type: ignore[method-assign]
 
 
 def after_250() -> None:
-    deliveries.sent = die
+    dispatch.Round._settle = die  # type: ignore[method-assign]
 
 
 def after_commit() -> None:

@@ -8,18 +8,16 @@ from typing import Any
 import feedparser
 import pytest
 from flask import Flask
-from sqlalchemy import select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.mail import composer, follower, parts
+from tests.mail import compose, follower, parts, unsent
 from tests.published import Record
 from tracker.config import Config
 from tracker.keyring import Keyring
-from tracker.models import Delivery
-from tracker.services import deliveries, digests, ledger, reports
+from tracker.services import ledger, reports
 from tracker.views import changes as views
 from tracker.vocabulary import SILENT, EntryKind, Grade
 
@@ -284,9 +282,9 @@ def test_a_corrected_report_is_told_in_sentences(
     moment = reader.next_due_at
     assert moment is not None
     with app.app_context():
-        digests.generate(record.session, reader.id, keys=keys, compose=composer(config, moment), now=moment)
-        delivery = record.session.scalars(select(Delivery)).one()
-        text, _ = parts(keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id)))
+        compose(record.session, keys, config, moment)
+        [message] = unsent(record.session, config, moment)
+        text, _ = parts(message)
     record.session.rollback()
 
     atom = client.http.get("/changes.atom").get_data(as_text=True)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
-from tests.mail import composer, follower, parts
+from tests.mail import compose, follower, parts, unsent
 from tests.published import NO_HARM, Record
 from tracker import jobs, logs, permissions
 from tracker.config import Config
@@ -26,7 +26,6 @@ from tracker.models import (
     Account,
     Assignment,
     Comment,
-    Delivery,
     DissentingNote,
     Evidence,
     FieldChange,
@@ -40,8 +39,6 @@ from tracker.services import (
     activity,
     assignments,
     comments,
-    deliveries,
-    digests,
     dissent,
     evidence,
     findings,
@@ -276,9 +273,8 @@ def test_a_digest_tells_nothing_that_is_not_public(
     moment = reader.next_due_at
     assert moment is not None
     with app.app_context():
-        digests.generate(record.session, reader.id, keys=keys, compose=composer(config, moment), now=moment)
-    delivery = record.session.scalars(select(Delivery)).one()
-    message = keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id))
+        compose(record.session, keys, config, moment)
+        [message] = unsent(record.session, config, moment)
     for told in (*parts(message), message.decode()):
         assert "Court register" in told or told == message.decode()
         assert MARK not in told

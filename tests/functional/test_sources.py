@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.functional.test_leaks import public_addresses
-from tests.mail import composer, follower, parts
+from tests.mail import compose, follower, parts, unsent
 from tests.published import Record
 from tracker import jobs
 from tracker.config import Config
 from tracker.keyring import Keyring
-from tracker.models import Account, Consent, Custodian, Delivery, Evidence, Source, SourceRecord
-from tracker.services import consents, deliveries, digests, ledger, sources
+from tracker.models import Account, Consent, Custodian, Evidence, Source, SourceRecord
+from tracker.services import consents, ledger, sources
 from tracker.vocabulary import ConsentScope, Role, State, Visibility
 
 As = Callable[[Account], Client]
@@ -111,13 +111,11 @@ def test_withdrawing_a_consent_takes_the_evidence_from_everything_public(
     moment = reader.next_due_at
     assert moment is not None
     with app.app_context():
-        digests.generate(session, reader.id, keys=keys, compose=composer(config, moment), now=moment)
-    session.commit()
-    delivery = session.scalars(select(Delivery)).one()
+        compose(session, keys, config, moment)
 
     def mail() -> str:
-        message = keys.unseal(delivery.message_sealed or b"", deliveries.context(delivery.message_id))
-        return "".join(parts(message))
+        with app.app_context():
+            return "".join(part for message in unsent(session, config, moment) for part in parts(message))
 
     assert MARK in mail()
     before = told(client, app, record)
@@ -141,11 +139,6 @@ def test_withdrawing_a_consent_takes_the_evidence_from_everything_public(
     session.expire_all()
     for line in ledger.public_lines(session, origin="test", public_key=keys.ledger_public_key):
         assert MARK not in json.dumps(line)
-    with app.app_context():
-        claimed = deliveries.claim(session, now=moment)
-        assert claimed is not None
-        digests.refresh(session, claimed, keys=keys, compose=composer(config, moment), now=moment)
-    session.commit()
     assert MARK not in mail()
 
 

@@ -84,3 +84,48 @@ def test_an_object_store_is_read_from_its_address() -> None:
 def test_limits_for_exhibits_that_cannot_be_meant_are_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"Setting {name.lower()}"):
         config.load({f"TRACKER_{name}": value})
+
+
+BOUNCES = {"TRACKER_BOUNCE_ADDRESS": "bounce@arvenia.example"}
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("mail", "write maildir:"), ("maildir:bounces", "the whole path"), ("pop3://u:hush@a.example/", "write maildir:"),
+        ("imaps:///INBOX", "write maildir:"), ("imaps://u:hush@a b/INBOX", "write maildir:"),
+        ("imaps://u:hush@a.example:99999/INBOX", "%40"), ("imaps://u:hush@a.example:0/INBOX", "nothing more"),
+        ("imaps://u:hush@a.example/INBOX?x", "nothing more"), ("imaps://u:hush@a.example/#x", "nothing more"),
+        ("imaps://a.example/INBOX", "are missing"), ("imaps://u@a.example/INBOX", "are missing"),
+        ("imaps://u:hush%0D%0Ax@a.example/INBOX", "control character"), ("imaps://u:hush@a.example/B%C3%BCcher", "plain letters"),
+        ("imaps://u:hush@a.example/a%0Ab", "plain letters"), ("imaps://u:hush@[::1/INBOX", "%40"),
+    ],
+)  # fmt: skip
+def test_a_mailbox_of_bounces_that_cannot_be_read_so_is_refused_without_repeating_the_password(
+    url: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match="Setting bounce_mailbox: ") as caught:
+        config.load({"TRACKER_BOUNCE_MAILBOX": url, **BOUNCES})
+
+    assert sentence in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_mailbox_of_bounces_is_taken_apart_and_shows_no_password() -> None:
+    def read(url: str) -> config.BounceMailbox | None:
+        return config.load({"TRACKER_BOUNCE_MAILBOX": url, **BOUNCES}).bounces
+
+    assert read("") is None
+    assert read("maildir:/var/mail/bounces") == config.BounceMailbox(folder=Path("/var/mail/bounces"))
+    imaps = read("imaps://b%40a.example:p%3Ah%C3%BCsh@mail.a.example")
+    assert imaps == config.BounceMailbox(None, "mail.a.example", 993, True, "b@a.example", "p:hüsh", "INBOX")
+    assert "hüsh" not in repr(imaps)
+    starttls = read("imap://b:hush@[::1]:1143/Bounces%20here")
+    assert starttls == config.BounceMailbox(None, "::1", 1143, False, "b", "hush", "Bounces here")
+
+
+def test_a_mailbox_without_a_bounce_address_and_a_bounce_address_that_is_too_long_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Setting bounce_address: without it"):
+        config.load({"TRACKER_BOUNCE_MAILBOX": "maildir:/var/mail/bounces"})
+    with pytest.raises(ConfigError, match="30 characters at most"):
+        config.load({"TRACKER_BOUNCE_ADDRESS": f"{'b' * 31}@arvenia.example"})

@@ -52,9 +52,7 @@ def digest(number: int, recipient: str = "reader@arvenia.example") -> Parcel:
 def test_postfix_delivers_a_batch_and_refuses_only_whom_it_does_not_know(
     server: Postfix, make_config: Callable[..., Config]
 ) -> None:
-    connection = mailer.connect(
-        make_config(smtp_url=server.url, mail_from="digest@tracker.arvenia.example")
-    )
+    connection = mailer.connect(make_config(smtp_url=server.url, mail_from="digest@tracker.arvenia.example"))
     batch = [digest(number) for number in range(20)]
     batch[7] = digest(7, "nobody@arvenia.example")
     results = connection.send(batch)
@@ -72,7 +70,10 @@ def test_postfix_delivers_a_batch_and_refuses_only_whom_it_does_not_know(
         # Postfix puts its own lines before ours and changes none of them: nothing is folded, encoded or unstuffed.
         assert mail.endswith(sent)
         assert f"Return-Path: <bounce+{number}@tracker.arvenia.example>".encode() in mail
-        assert f"\nList-Unsubscribe: {LEAVE}\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\n".encode() in mail
+        assert (
+            f"\nList-Unsubscribe: {LEAVE}\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\n".encode()
+            in mail
+        )
         assert b"\nReceived: from tracker.arvenia.example (" in mail  # Nothing else names this machine.
         read = message_from_bytes(mail, policy=policy.default)
         assert read.defects == []

@@ -283,3 +283,18 @@ def test_nobody_learns_the_words_of_the_library() -> None:
         openpgp.encrypt("x", b"y", now=NOW)
     assert re.fullmatch(r"This key cannot be used any more[^\n]*", str(caught.value))
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("profile", [pysequoia.Profile.RFC4880, pysequoia.Profile.RFC9580])
+def test_keys_of_the_newest_kind_are_good_too(profile: pysequoia.Profile) -> None:
+    pair = pysequoia.Tsk.generate(
+        "Reader <reader@arvenia.example>", profile=profile, validity_seconds=3 * 365 * 86400
+    )
+    now = dt.datetime.now(dt.UTC)
+
+    key = openpgp.check(str(pair.extract_certificate()), now=now)
+
+    message = openpgp.encrypt(key, b"x", now=now)
+    assert pysequoia.decrypt(message, decryptor=pair.decryptor()).bytes == b"x"
+    assert not openpgp.fit(key, now=now + dt.timedelta(days=4 * 365))
+    assert "consider it burnt" in refusal(str(pair), now)

@@ -135,6 +135,6 @@ def _sender(url: str, now: dt.datetime) -> int:
 
 
 def test_many_processes_are_granted_exactly_the_limit(database_url: str, now: dt.datetime) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with multiprocessing.get_context("fork").Pool(3) as pool:
         found = pool.starmap(_sender, [(database_url, now)] * 3, chunksize=1)
     assert sum(found) == 50

@@ -69,6 +69,47 @@ def test_a_dead_thread_ends_the_process(app: Flask, monkeypatch: pytest.MonkeyPa
     assert codes == [70]
 
 
+def test_the_scheduler_counts_as_dead_after_ninety_seconds_without_a_beat(app: Flask) -> None:
+    clockwork = scheduler.Clockwork(app)
+
+    clockwork._pulse = time.monotonic() - 89
+    assert clockwork.alive()
+    clockwork._pulse = time.monotonic() - 91
+    assert not clockwork.alive()
+
+
+def test_when_the_metronome_itself_dies_the_process_leaves_with_a_line_for_its_supervisor(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_NO_PULSE_SECONDS", 1)
+    left, codes = threading.Event(), []
+    clockwork = scheduler.Clockwork(app)
+
+    with capture_logs() as log:
+        clockwork.start(exit_process=lambda code: (codes.append(code), left.set()))
+        clockwork._scheduler.pause()  # What it does when its thread is gone: nothing.
+        assert left.wait(30)
+
+    assert codes == [70]
+    assert [entry["event"] for entry in log if entry["log_level"] == "error"] == ["scheduler-thread-stopped"]
+    clockwork.shutdown()
+
+
+def test_the_clock_is_checked_before_the_first_mail_of_a_tick(
+    app: Flask, session: Session, now: dt.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(jobs, "guard_clock", lambda *_: done.append("clock"))
+    monkeypatch.setattr(jobs, "tick", lambda *_, **__: done.append("tick"))
+    monkeypatch.setattr(jobs, "heartbeat", lambda *_: done.append("beat"))
+    clockwork = scheduler.Clockwork(app)
+
+    clockwork._tick()
+    clockwork._beat()
+
+    assert done == ["clock", "tick", "clock", "beat"]
+
+
 def test_sigterm_ends_the_process_that_is_the_clock(config: Config) -> None:
     environment = {
         "TRACKER_DATA_DIR": str(config.data_dir),

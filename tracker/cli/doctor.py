@@ -7,6 +7,7 @@ import os
 import shutil
 import smtplib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from tracker.keyring import Keyring
 
 
+# Greylisting and a relay that restarts are over by then.
+_LATE = dt.timedelta(hours=6)
+
+
 @click.command()
 def doctor() -> None:
     """Check settings, keys, disk, exhibits, database, ledger, mail and the scheduler's heartbeat. Exit 1 if anything is wrong."""
@@ -29,11 +34,45 @@ def doctor() -> None:
 
         settings = config.load()
         found = list(problems(settings))
+        said = list(notes(settings))
+    for note in said:
+        click.echo(f"· {note}")
     for problem in found:
         click.echo(f"✗ {problem}")
     if found:
         raise SystemExit(1)
     click.echo("✓ Settings, keys, disk, exhibits, database, ledger, mail and scheduler are in order.")
+
+
+def notes(settings: Config) -> Iterator[str]:
+    """What is as it was chosen to be, and good to know."""
+    from tracker import keyring
+
+    folder = settings.mailer_keys_path
+    if any((settings.keys_path / name).exists() for name in keyring.FILES) and not _has_mailer(settings):
+        owner = _owner(folder)
+        yield f"This user cannot read the mailer's keys in {folder} (they belong to {owner}). That is right for the web process. The scheduler needs them: run this command as its user too."
+    if settings.smtp_url.get_secret_value() and not settings.bounce_address:
+        yield "No bounce_address is set: only what the mail server refuses at once is noticed, not what comes back later."
+    elif settings.bounce_address and not settings.bounce_mailbox.get_secret_value():
+        yield "No bounce_mailbox is set: bounces are read only where `tracker bounces read FILE` is run."
+
+
+def _has_mailer(settings: Config) -> bool:
+    from tracker.errors import ConfigError
+
+    keys = _keys(settings)
+    try:
+        return keys is None or bool(keys.mailer)
+    except ConfigError:
+        return False
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (OSError, KeyError):
+        return "another user"
 
 
 def problems(settings: Config) -> Iterator[str]:
@@ -127,12 +166,34 @@ def _database(settings: Config) -> Iterator[str]:
                 yield f"The scheduler was last seen {int(age.total_seconds() // 60)} minutes ago. Restart it and look at its log."
             elif age < dt.timedelta(minutes=-5):
                 yield "The scheduler's heartbeat lies in the future: this machine's clock was set back. Check the clock."
+            yield from _sending(settings, session)
             yield from _ledger(settings, session)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
         yield f"The database cannot be used: {reason}. Check database_url, and that the server runs or the file is whole."
     finally:
         engine.dispose()
+
+
+def _sending(settings: Config, session: Session) -> Iterator[str]:
+    """What is held, in doubt or late."""
+    from tracker import clock, journal
+    from tracker.queries import issues
+    from tracker.services import sending
+
+    if _has_mailer(settings) and (wrong := journal.problem(settings.journal_path, sending.rounds(session))):
+        yield wrong
+    if reason := sending.held(session):
+        yield f"All sending is held: {reason.label}. An admin looks at /sending and releases it; or: tracker digests release all --as EMAIL"
+    for run in issues.held(session):
+        why = run.issue.held_because
+        yield f"Issue {run.issue.id} is held, {run.waiting} mails wait: {why.label if why else 'held'}. An admin releases or discards it at /sending/{run.issue.id}."
+    if uncertain := len(issues.uncertain(session)):
+        yield f"Mails that were perhaps sent twice: {uncertain}. An admin decides about each at /sending."
+    oldest = issues.oldest_waiting(session, now=clock.now())
+    if oldest is not None and sending.held(session) is None and clock.now() - oldest > _LATE:
+        hours = int((clock.now() - oldest).total_seconds() // 3600)
+        yield f"The oldest mail has waited for {hours} hours. `tracker digests issues` shows what the mail server says."
 
 
 def _keys(settings: Config) -> Keyring | None:

@@ -109,6 +109,7 @@ class Relay:
         """One parcel whose envelope was `said` or not. Also what was said of the next one's envelope."""
         begun = bool(said)
         dot_left = False
+        refusal: tuple[int, str] | None = None
         ahead: _Commands = []
         try:
             if not said:
@@ -122,9 +123,7 @@ class Relay:
             if data // 100 == 3:
                 if refusal is not None and refusal[1] != "RCPT":
                     # Nobody should want a message without a sender. A dot might give it one.
-                    lost = _Lost("354 DATA")
-                    lost.refusal = refusal
-                    raise lost
+                    raise _Lost("354 DATA")
                 self._nothing_said("DATA")
                 ending = (_stuffed(parcel.message) if refusal is None else b"") + _DOT
                 self._write(ending + words, "message", needed=len(ending))
@@ -139,6 +138,7 @@ class Relay:
             self._proven = True
         except _Lost as lost:
             self._hang_up()
+            lost.refusal = lost.refusal or refusal
             return self._lost(parcel, lost, begun=begun, dot_left=dot_left), []
         return _judged(parcel, *(refusal or (code, "end of DATA"))), ahead
 
@@ -151,22 +151,21 @@ class Relay:
         refusal = None
         code = 0
         for stage, command in commands:
-            if not self._pipelining:
-                self._nothing_said(stage)
-                self._write(command, stage)
             try:
+                if not self._pipelining:
+                    self._nothing_said(stage)
+                    self._write(command, stage)
                 code = self._reply(stage, by)
+                if code // 100 == (3 if stage == "DATA" else 2):
+                    if stage in ("RSET", "MAIL"):
+                        self._begun = stage == "MAIL"
+                    continue
+                if code < 400 or stage == "RSET":
+                    # An answer to something else: from here on nothing could be told apart.
+                    raise _Lost(f"{code} {stage}")
             except _Lost as lost:
                 lost.refusal = refusal
                 raise
-            good = code // 100 == (3 if stage == "DATA" else 2)
-            if good and stage in ("RSET", "MAIL"):
-                self._begun = stage == "MAIL"
-            if good:
-                continue
-            if code < 400 or stage == "RSET":
-                # An answer to something else: from here on nothing could be told apart.
-                raise _Lost(f"{code} {stage}")
             refusal = refusal or (code, stage)
             if not self._pipelining:
                 return refusal, 0

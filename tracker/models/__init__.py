@@ -32,7 +32,7 @@ from tracker.models.report import Addressee, Report
 from tracker.models.review import Assignment, Comment, DissentingNote, Erasure, FieldChange, HarmCheck
 from tracker.models.sealing import Canary, RecordKey, Sealable
 from tracker.models.source import Consent, Custodian, Source, SourceRecord, SourceWord, evidence_source
-from tracker.models.subscriber import Follow, SignUp, Subscriber
+from tracker.models.subscriber import Departure, Follow, SignUp, Subscriber
 
 __all__ = [
     "Account",
@@ -53,6 +53,7 @@ __all__ = [
     "Custodian",
     "CustodyLine",
     "Delivery",
+    "Departure",
     "Digest",
     "DigestEntry",
     "DissentingNote",

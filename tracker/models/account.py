@@ -28,6 +28,8 @@ class Account(Base):
     # The last time step whose code was accepted: each code is good once (RFC 6238, 5.2).
     totp_last_step: Mapped[int | None]
     created_at: Mapped[dt.datetime]
+    # Whether the person gets a mail on Mondays with what is due; they choose on their account page.
+    reminders: Mapped[bool] = mapped_column(default=True)
 
     @property
     def is_set_up(self) -> bool:

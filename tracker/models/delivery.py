@@ -17,6 +17,7 @@ from tracker.vocabulary import (
     Frequency,
     HoldReason,
     IssueState,
+    ReleaseWay,
 )
 
 
@@ -155,13 +156,24 @@ class Sending(Base):
     """The one row that says whether mails may go out at all, and how far the journal had come."""
 
     __tablename__ = "sending"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint(
+            "second_releaser_id IS NULL OR second_releaser_id <> first_releaser_id", name="two_people"
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     held_because: Mapped[HoldReason | None]
     held_at: Mapped[dt.datetime | None]
+    # Who released the last hold, or has agreed to release this one, and in which way.
+    first_releaser_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
+    second_releaser_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
+    way: Mapped[ReleaseWay | None]
     # The journal beside the database counts every round of sending; where it is ahead, the database is an older one.
     journal: Mapped[int] = mapped_column(default=0)
+
+    first_releaser: Mapped[Account | None] = relationship(foreign_keys=[first_releaser_id])
 
 
 class MailRate(Base):

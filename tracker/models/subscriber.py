@@ -63,6 +63,8 @@ class Subscriber(Base):
     created_at: Mapped[dt.datetime]
     confirmed_at: Mapped[dt.datetime | None]
     left_at: Mapped[dt.datetime | None]
+    # The `left_at` that stands in the journal already, so that a restored backup brings nobody back.
+    left_noted_at: Mapped[dt.datetime | None]
     # The last day without digests, by the person's own clock.
     paused_until: Mapped[dt.date | None]
     # Once a year somebody is asked whether they still want this; who does not answer is forgotten.
@@ -112,3 +114,16 @@ class Follow(Base):
     subscriber: Mapped[Subscriber] = relationship(back_populates="follows")
     report: Mapped[Report | None] = relationship()
     recommendation: Mapped[Recommendation | None] = relationship()
+
+
+class Departure(Base):
+    """That somebody was erased: kept until the mailer has written it into the journal, then deleted.
+
+    The key is random and belongs to no row any more. It is there so that a restored backup does not bring them back.
+    """
+
+    __tablename__ = "departure"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscriber_key: Mapped[str] = mapped_column(String(12))
+    at: Mapped[dt.datetime]

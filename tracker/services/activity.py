@@ -55,6 +55,16 @@ WORDS = {
     "reply-accepted": N_("accepted it"),
     "reply-returned": N_("returned it"),
     "reply-withdrawn": N_("withdrew it"),
+    "issue-held": N_("held it"),
+    "issue-release-agreed": N_("released it, as the first of two"),
+    "issue-released": N_("released it"),
+    "issue-discarded": N_("discarded it"),
+    "mail-arrived": N_("noted that it arrived"),
+    "mail-sent-again": N_("had it sent again"),
+    "sending-held": N_("held all sending"),
+    "sending-release-agreed": N_("released all sending, as the first of two"),
+    "sending-released": N_("released all sending"),
+    "sending-kept-held": N_("kept all sending held"),
     **{
         f"{noun}-{act}": words
         for noun in ("evidence", "finding", "reply")

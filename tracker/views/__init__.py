@@ -5,6 +5,7 @@ from flask import Blueprint
 from tracker.views import (
     accounts,
     assignments,
+    calendars,
     captures,
     changes,
     comments,
@@ -17,6 +18,7 @@ from tracker.views import (
     findings,
     follow,
     health,
+    issues,
     ledger,
     mailbox,
     manage,
@@ -55,4 +57,6 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     findings.blueprint,
     replies.blueprint,
     health.blueprint,
+    issues.blueprint,
+    calendars.blueprint,
 )

@@ -26,7 +26,7 @@ from tracker.forms.accounts import (
 from tracker.forms.base import say
 from tracker.keyring import Keyring
 from tracker.models import Account
-from tracker.services import accounts, attempts, sign_ins
+from tracker.services import accounts, attempts, reminders, sign_ins
 from tracker.views import access
 from tracker.vocabulary import N_, Role
 
@@ -274,6 +274,18 @@ def new_recovery_codes() -> Response:
         return _page(codes=form, status=error.status)
     session.commit()
     return _private(render_template("accounts/recovery_codes.html", codes=codes))
+
+
+@blueprint.post("/account/reminders")
+@access.team
+def choose_reminders() -> Response:
+    """Get a mail on Mondays with what is due, or none."""
+    session, person = db.session(), access.viewer()
+    wanted = request.form.get("reminders") == "yes"
+    reminders.choose(session, person, wanted=wanted)
+    session.commit()
+    sessions.notify(gettext("You get reminders.") if wanted else gettext("You get no more reminders."))
+    return redirect(url_for("accounts.page"), 303)
 
 
 def _count_password(person: Account, now: dt.datetime) -> None:

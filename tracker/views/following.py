@@ -31,7 +31,7 @@ from tracker.models import Recommendation, Report, Subscriber
 from tracker.queries import board as boards
 from tracker.queries import held as holding
 from tracker.services import choices as chosen
-from tracker.services import subscriptions
+from tracker.services import departures, subscriptions
 from tracker.services.choices import Choices, Followed
 from tracker.views import held
 from tracker.vocabulary import Channel, Scope
@@ -118,6 +118,7 @@ def act(subscriber: Subscriber, door: Door) -> ResponseReturnValue:
     if wanted == "erase":
         return render_template("follow/erase.html", door=door, subscriber=subscriber)
     if wanted == "erase-now":
+        departures.note(session, subscriber, now=now)
         subscriptions.erase(session, subscriber)
         session.commit()
         return render_template("follow/erased.html")
