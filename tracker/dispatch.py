@@ -223,9 +223,9 @@ class Round:
         for one in claimed:
             try:
                 made = self._make(one, config, keys, moment)
-            except openpgp.KeyUnfit:
-                self._key_problem(engine, one, config, keys, moment)
-                continue
+                if isinstance(made, openpgp.KeyUnfit):
+                    self._key_problem(engine, one, config, keys, moment)
+                    continue
             except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others.
                 _log.error("mail-failed", delivery=one.id, error=type(error).__name__)
                 self.done["failed"] += 1
@@ -262,7 +262,7 @@ class Round:
 
     def _make(
         self, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
-    ) -> tuple[Ready, Parcel] | None:
+    ) -> tuple[Ready, Parcel] | openpgp.KeyUnfit | None:
         recipient = one.account_address
         if recipient is None:
             if one.key is None:
@@ -273,7 +273,10 @@ class Round:
             content = deliveries.opened(one, keys)
         else:
             assert one.digest_id is not None
-            content, keep = self._digest(one, recipient, config, keys, moment)
+            try:
+                content, keep = self._digest(one, recipient, config, keys, moment)
+            except openpgp.KeyUnfit as unfit:
+                return unfit
         parcel = Parcel(
             number=one.id,
             sender=bounces.sender(one.id, one.message_id, config_address=config.bounce_address, keys=keys)
@@ -308,21 +311,34 @@ class Round:
     def _key_problem(
         self, engine: Engine, one: Claimed, config: Config, keys: Keyring, moment: dt.datetime
     ) -> None:
-        """The key is of no use any more: nothing is sent in clear, the person is told so, the news wait."""
+        """The key is of no use any more: nothing is sent in clear, the news wait, and the person is told so once."""
+        about = hashlib.sha256(one.openpgp_sealed or b"").hexdigest()[:24]
         with _transaction(engine) as session:
             deliveries.cancel(session, one.lease_owner, one.id, now=moment, tell=True)
-            subscriber = session.get_one(Subscriber, one.subscriber_id)
-            note = emails.mail(
-                "key-problem",
-                subscriptions.address(subscriber, keys),
-                keys.mailer.keyed_hash("message", f"key-problem/{one.message_id}")[:32],
-                config=config,
-                now=moment,
-                manage_url=f"{config.public_url}/follow/manage/{subscriptions.manage_token(one, keys)}",
+            subscriber = session.get(Subscriber, one.subscriber_id)
+            period = f"key-problem/{about}"
+            known = select(Delivery.id).where(
+                Delivery.subscriber_id == one.subscriber_id, Delivery.period == period
             )
-            deliveries.enqueue(
-                session, note, kind=DeliveryKind.KEY_PROBLEM, keys=keys, now=moment, subscriber=subscriber
-            )
+            if subscriber is not None and session.scalar(known) is None:
+                note = emails.mail(
+                    "key-problem",
+                    subscriptions.address(subscriber, keys),
+                    keys.mailer.keyed_hash("message", f"{subscriber.key}/{period}")[:32],
+                    config=config,
+                    now=moment,
+                    manage_url=f"{config.public_url}/follow/manage/{subscriptions.manage_token(one, keys)}",
+                    leave_url=f"{config.public_url}/unsubscribe/{subscriptions.leave_token(one, keys)}",
+                )
+                deliveries.enqueue(
+                    session,
+                    note,
+                    kind=DeliveryKind.KEY_PROBLEM,
+                    keys=keys,
+                    now=moment,
+                    subscriber=subscriber,
+                    period=period,
+                )
         self.done["key of no use"] += 1
 
     def _within_limits(

@@ -52,6 +52,7 @@ from tracker.services import (
     ledger,
     old_addresses,
     private_roots,
+    rates,
     reminders,
     renewals,
     sending,
@@ -235,7 +236,7 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
     del stopping
     with _ready(app) as (config, _, engine):
         with _transaction(engine) as session:
-            for service in (subscriptions, renewals, sign_ins, accounts, attempts, reminders):
+            for service in (subscriptions, renewals, sign_ins, accounts, attempts, rates, reminders):
                 service.forget_expired(session, now=now)
             if cancelled := issues.sweep(session, now=now):
                 _log.info("mails-of-discarded-issues-cancelled", count=cancelled)

@@ -177,8 +177,8 @@ def _add_rest(
         for (_, file), log in zip(piece.copies, logs, strict=True):
             pack.text(f"custody/{file.path.rsplit('.', 1)[0]}.json", _json(log))
         kept = [pack_record.team_custody(session, exhibit) for exhibit, _ in piece.originals]
-        for (_, file), log in zip(piece.originals, kept, strict=True):
-            pack.text(f"custody/{file.path.rsplit('.', 1)[0]}.json", _json(log))
+        for (_, file), whole_log in zip(piece.originals, kept, strict=True):
+            pack.text(f"custody/{file.path.rsplit('.', 1)[0]}.json", _json(whole_log))
         page = render_template("packs/evidence.html", up="../", piece=piece, logs=logs, kept=kept, **words)
         pack.text(f"evidence/{piece.name}.html", page)
     pack.text("data.json", _json(pack_record.data(contents, lost=lost, now=now)))

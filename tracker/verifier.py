@@ -31,6 +31,8 @@ another and nothing between them, so that there is no byte which nothing vouches
     ledger/checkpoint.tsr    a timestamp (RFC 3161) of that checkpoint, if there is one
     exhibits/N/…         public copies: the newest entry of evidence/N in the slice names each of them by its SHA-256
                          (`exhibits[].copy`)
+    custody/originals/…  in a pack of the team's: everything that was done with an original, in `lines` counted from 1,
+                         each with a hash over its words and the hash of the line before it
     everything else      what people read; the manifest vouches for it
 
 Sources: RFC 6962 section 2.1 and RFC 9162 sections 2.1.3 and 2.1.4 (Merkle tree and proofs), C2SP signed-note and
@@ -233,6 +235,39 @@ def verify_consistency(
             new = hash_node(new, step)
         place, last = place >> 1, last >> 1
     return last == 0 and old == old_root and new == new_root
+
+
+# Custody logs.
+
+
+def custody_hash(exhibit: str, line: dict[str, Any], previous: str) -> str:
+    """Hex SHA-256 of a line of an exhibit's custody log, which follows the line with the hash `previous` ("": none).
+
+    It covers canonical JSON (RFC 8785), which for these texts and numbers is what `json` writes with sorted keys.
+    """
+    told = {name: line[name] for name in ("position", "at", "account", "action", "commitment", "note")}
+    told |= {"exhibit": exhibit, "previous_hash": previous}
+    text = json.dumps(told, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def custody_problem(exhibit: str, salt: str, lines: Iterable[dict[str, Any]]) -> str | None:
+    """What is wrong with the custody log of the exhibit with this key, or None: the first line that does not fit.
+
+    Each line commits to the SHA-256 of the bytes with the exhibit's salt. Without a salt that is not looked at: the
+    exhibit was erased.
+    """
+    previous = ""
+    for place, line in enumerate(lines, 1):
+        if line["position"] != place:
+            return f"line {place} is missing"
+        told = commitment(salt, line["sha256"]) if line["sha256"] else ""
+        if (salt and told != line["commitment"]) or custody_hash(exhibit, line, previous) != line[
+            "line_hash"
+        ]:
+            return f"line {place} was changed, put in or moved"
+        previous = line["line_hash"]
+    return None
 
 
 # Signed notes and checkpoints.
@@ -558,6 +593,17 @@ def check_pack(file: IO[bytes], notes: Iterable[str] = (), key: bytes | None = N
         yield from _slice_problems(file, members, manifest, promised, notes, key or trusted)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         yield f"The slice of the ledger cannot be read: {error}."
+    for path in sorted(members):
+        if path.startswith("custody/originals/"):
+            try:
+                log = _json(_read(file, members, path))
+                if isinstance(log, list):
+                    continue  # Older than the chain.
+                problem = custody_problem(log["exhibit"], _hash(log["salt"]).hex(), log["lines"])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                problem = f"it cannot be read: {error!r}"
+            if problem:
+                yield f"{path}: {problem}."
 
 
 def _slice_problems(

@@ -27,7 +27,7 @@ from tracker.models import Account, CustodyLine, EvidenceReader, Exhibit, HarmCh
 from tracker.services import audit, comments, consents, copies, erasure, exhibits, harm
 from tracker.services import evidence as pieces
 from tracker.services.harm import Harm
-from tracker.views import exhibits as view
+from tracker.views import copies as view
 from tracker.vocabulary import ConsentScope, CustodyAction, FileKind, Role, State, Visibility
 
 As = Callable[[Account], Client]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
+from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
@@ -298,6 +300,35 @@ def test_one_person_may_not_upload_more_than_their_share_in_a_day(
         "more than the 1 MB" in mona.inspect(attach(mona, piece, b"Arvenya\n" * 90_000, "two.txt", 422)).text
     )
     attach(as_somebody(record.rafa), piece, b"Arvenya\n" * 90_000, "two.txt")
+
+
+def test_a_public_copy_that_is_made_here_counts_for_the_same_share_and_needs_the_same_room(
+    record: Record, as_somebody: As, session: Session, app: Flask, config: Config
+) -> None:
+    settings = config.model_copy(update={"exhibit_max_mb": 1, "exhibit_daily_mb": 1})
+    app.extensions["settings"] = settings
+    mona, piece = as_somebody(record.mona), record.submitted(record.first)
+    # Noise does not pack, so that the copy is as large as the original.
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (350, 350), os.urandom(350 * 350 * 3)).save(noise, "PNG", pnginfo=files.text())
+    attach(mona, piece, noise.getvalue(), "noise.png")
+    exhibit = only(session, Exhibit)
+    make_copy(mona, exhibit)
+
+    page = f"/workspace/exhibits/{exhibit.key}"
+    again = {"description": "Noise."}
+    refused = mona.send(page, again, form=form_of(mona, exhibit, "/copies"), status=422)
+    assert "with this file it would be more than the 1 MB" in mona.inspect(refused).text
+    assert "Noise." in mona.inspect(refused).text
+    assert only(session, PublicCopy).exhibit_id == exhibit.id
+    assert list(config.incoming_path.iterdir()) == []
+
+    rafa = as_somebody(record.rafa)
+    app.extensions["settings"] = settings.model_copy(update={"exhibit_free_percent": 100})
+    full = rafa.send(page, again, form=form_of(rafa, exhibit, "/copies"), status=507)
+    assert "disk is nearly full" in rafa.inspect(full).text
+    app.extensions["settings"] = settings
+    make_copy(rafa, exhibit)
 
 
 def test_a_reviewer_who_looked_before_a_file_was_attached_must_look_again(

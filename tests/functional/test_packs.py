@@ -23,7 +23,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from tests import files as samples
-from tests.exhibited import Exhibited, days
+from tests.exhibited import Exhibited, days, unguarded
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.published import NO_HARM, Record
@@ -497,8 +497,12 @@ def test_the_team_gets_originals_with_their_names_and_logs_and_that_is_on_record
     assert "gate at night.jpg" in page
     assert "Not public." in page
     log = json.loads(files[f"custody/originals/{kept.key}/1.json"])
-    assert [line["action"] for line in log] == ["uploaded", "exported"]
-    assert log[0]["by"] == record.mona.name
+    assert log["exhibit"] == exhibit.key
+    assert [(line["position"], line["action"]) for line in log["lines"]] == [(1, "uploaded"), (2, "exported")]
+    assert log["lines"][0]["by"] == record.mona.name
+    # What everybody gets tells no more than days: neither how often somebody looked, nor a hash over who did.
+    public_log = json.loads(files[f"custody/exhibits/{public.number}/1.json"])
+    assert {name for line in public_log for name in line} == {"action", "how", "day"}
     [told] = [one for one in json.loads(files["data.json"])["evidence"] if one["name"] == kept.key]
     assert told["originals"][0]["file_name"] == "gate at night.jpg"
     session.rollback()
@@ -510,6 +514,21 @@ def test_the_team_gets_originals_with_their_names_and_logs_and_that_is_on_record
     }
     assert len(lines) == 3  # The public copy, its original, and the other original.
     assert list(config.incoming_path.iterdir()) == []
+
+
+def test_a_custody_line_that_was_changed_before_the_pack_was_made_is_named_by_the_verifier(
+    held: Exhibited, as_somebody: As, session: Session
+) -> None:
+    """The pack is signed all the same: the manifest vouches for what the database said, the chain for what was done."""
+    kept = held.record.submitted(held.record.first, visibility=Visibility.TEAM)
+    held.attach(kept, b"original bytes")
+    rafa = as_somebody(held.record.rafa)
+    team_pack(rafa, evidence=keys_of(kept), originals="y")
+    session.rollback()
+    with unguarded(session):
+        session.execute(update(CustodyLine).where(CustodyLine.position == 2).values(account_id=None))
+    pack = team_pack(rafa, evidence=keys_of(kept), originals="y")
+    assert problems(pack) == [f"custody/originals/{kept.key}/1.json: line 2 was changed, put in or moved."]
 
 
 def test_the_originals_commitment_in_the_ledger_opens_with_the_salt_in_a_team_pack(

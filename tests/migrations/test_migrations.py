@@ -10,13 +10,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import NOW
+from tests.exhibited import Exhibited
 from tests.factories import Factory
+from tests.published import Record
 from tracker import db
-from tracker.models import Base
-from tracker.services import evidence
+from tracker.config import Config
+from tracker.models import Base, Exhibit
+from tracker.services import erasure, evidence, exhibits, fsck_rows
+from tracker.vocabulary import CustodyAction, Role
 
 VERSIONS = sorted((Path(__file__).resolve().parents[2] / "migrations" / "versions").glob("*.py"))
 
@@ -99,6 +104,43 @@ def test_the_guards_go_down_and_up_with_data_and_nothing_is_lost(engine: Engine)
             table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables
         }
     assert after == before
+
+
+def test_custody_logs_are_chained_with_what_is_in_them(engine: Engine, config: Config) -> None:
+    """As the program would have chained them, also after a way down and up again; an erased exhibit's without hashes."""
+    with db.new_session(engine) as session:
+        record = Record(session, Factory(session, NOW), NOW)
+        files = Exhibited(record, config)
+        _, exhibit, _ = files.published(b"original", b"copy")
+        exhibits.log_look(
+            session, exhibit, CustodyAction.DOWNLOADED, account=record.rafa, now=NOW.replace(microsecond=7)
+        )
+        exhibits.note_damage(session, exhibit.copies[0].id, now=NOW)
+        session.commit()
+        erased, *_ = files.published(b"erased", b"its copy")
+        asked = erasure.request(session, erased, account=record.rafa, reason="Do no harm.", now=NOW)
+        erasure.confirm(session, asked, account=record.make.account(Role.REVIEWER), now=NOW)
+        session.commit()
+        erased_id = erased.exhibits[0].id
+    lines = Base.metadata.tables["custody_line"]
+    kept = select(lines).where(lines.c.exhibit_id != erased_id).order_by(lines.c.id)
+    heads = select(Exhibit.id, Exhibit.custody_count, Exhibit.custody_head).where(Exhibit.id != erased_id)
+    with engine.connect() as connection:
+        before = connection.execute(kept).all(), connection.execute(heads).all()
+    assert len(before[0]) == 5
+
+    db.downgrade(engine, "0007_proofs")
+    with pytest.raises(DBAPIError, match="A custody log is never edited"), engine.begin() as connection:
+        connection.execute(text("UPDATE custody_line SET note = 'x'"))
+    for _ in range(2):
+        db.upgrade(engine)
+        with engine.connect() as connection:
+            assert (connection.execute(kept).all(), connection.execute(heads).all()) == before
+        with db.new_session(engine) as session:
+            assert list(fsck_rows._chains(session)) == []
+        with pytest.raises(DBAPIError, match="A custody log goes only"), engine.begin() as connection:
+            connection.execute(text("DELETE FROM custody_line"))
+        db.downgrade(engine, "0007_proofs")
 
 
 def test_the_migrations_start_from_nothing_and_end_at_nothing(empty_database: str) -> None:

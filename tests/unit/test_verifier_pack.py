@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,55 @@ def test_a_missing_and_an_extra_file_are_named(packer: Packer) -> None:
         "README.txt is missing from the pack.",
         "exhibits/2/more.png is in the pack, and the manifest does not name it.",
     ]
+
+
+def custody(count: int = 4) -> dict[str, Any]:
+    """A custody log as a pack of the team's holds it."""
+    salt, digest, lines, head = "5a" * 32, hashlib.sha256(COPY).hexdigest(), [], ""
+    for position in range(1, count + 1):
+        line = {
+            "position": position,
+            "at": f"2026-11-2{position}T12:30:00+00:00",
+            "account": "0123456789ab",
+            "by": "Monitor 7",
+            "action": "viewed",
+            "sha256": digest,
+            "commitment": verifier.commitment(salt, digest),
+            "note": "",
+        }
+        head = verifier.custody_hash("gate", line, head)
+        lines.append(line | {"line_hash": head})
+    return {"exhibit": "gate", "salt": salt, "lines": lines}
+
+
+def test_a_custody_log_in_a_pack_is_a_chain(packer: Packer) -> None:
+    for log in (custody(), custody(0), [{"at": "2026", "by": None}]):  # The last one is older than the chain.
+        packer.files["custody/originals/x/1.json"] = json.dumps(log).encode()
+        assert problems(packer.seal()) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda log: log["lines"][1].update(account=None), "line 2 was changed, put in or moved"),
+        (lambda log: log["lines"][1].update(sha256="0" * 64), "line 2 was changed, put in or moved"),
+        (lambda log: log["lines"].pop(0), "line 1 is missing"),
+        (lambda log: log["lines"].pop(2), "line 3 is missing"),
+        (lambda log: log.update(lines=log["lines"][::-1]), "line 1 is missing"),
+        (lambda log: log.update(exhibit="other"), "line 1 was changed, put in or moved"),
+        (lambda log: log.update(salt=""), "it cannot be read"),
+        (lambda log: log["lines"][0].pop("note"), "it cannot be read"),
+        (lambda log: log.update(lines=[3]), "it cannot be read"),
+    ],
+)
+def test_a_custody_log_that_was_changed_fails_though_the_pack_is_signed(
+    harm: Callable[[dict[str, Any]], object], said: str, packer: Packer
+) -> None:
+    log = custody()
+    harm(log)
+    packer.files["custody/originals/x/1.json"] = json.dumps(log).encode()
+    [found] = problems(packer.seal())
+    assert found.startswith(f"custody/originals/x/1.json: {said}")
 
 
 @pytest.mark.parametrize(

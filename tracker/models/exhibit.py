@@ -54,6 +54,9 @@ class Exhibit(Sealable, Base):
     checked_at: Mapped[dt.datetime | None]
     damaged_at: Mapped[dt.datetime | None]  # Its bytes are missing or differ, found by the last check.
     erased_at: Mapped[dt.datetime | None]
+    # How many lines its custody log has, and the hash of the newest: so that lines taken from the end are missed.
+    custody_count: Mapped[int] = mapped_column(default=0)
+    custody_head: Mapped[str] = mapped_column(String(64), default="")
 
     evidence: Mapped[Evidence] = relationship(back_populates="exhibits")
     uploaded_by: Mapped[Account | None] = relationship(foreign_keys=[uploaded_by_id])
@@ -62,9 +65,9 @@ class Exhibit(Sealable, Base):
     )
     custody: Mapped[list[CustodyLine]] = relationship(
         back_populates="exhibit",
-        order_by="CustodyLine.id",
-        cascade="all, delete-orphan",
-        passive_deletes=True,
+        order_by="CustodyLine.position",
+        # The database deletes them with their exhibit, and refuses to delete them before it.
+        passive_deletes="all",
     )
 
     def must_seal(self, evidence: Evidence) -> bool:
@@ -111,19 +114,27 @@ class PublicCopy(Base):
 class CustodyLine(Base):
     """One thing that was done with an exhibit: who, when, what, and the hash of the bytes it was done with.
 
-    Never edited; it goes only with its exhibit. `note` holds our own words and names of packs, nothing private.
+    Never edited; it goes only with its exhibit. `note` holds our own words and names of packs, nothing private. Lines
+    are counted from 1 and chained by `line_hash` (`services/custody_log.py`). It covers `commitment`, the salted hash
+    of `sha256`, so that an erasure can take the latter away and the chain still verifies.
     """
 
     __tablename__ = "custody_line"
+    __table_args__ = (Index("uq_custody_line_position", "exhibit_id", "position", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     exhibit_id: Mapped[int] = mapped_column(ForeignKey("exhibit.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
     at: Mapped[dt.datetime]
     # NULL: the program itself.
     account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     action: Mapped[CustodyAction]
     sha256: Mapped[str] = mapped_column(String(64), default="")
+    commitment: Mapped[str] = mapped_column(
+        String(64), default=""
+    )  # SHA-256 over the exhibit's salt and `sha256`.
     note: Mapped[str] = mapped_column(String(200), default="")
+    line_hash: Mapped[str] = mapped_column(String(64))
 
     exhibit: Mapped[Exhibit] = relationship(back_populates="custody")
     account: Mapped[Account | None] = relationship()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tracker import consent, permissions
 from tracker.errors import Conflict, Invalid, NotAllowed
 from tracker.models import Account, Exhibit, LedgerEntry, PublicCopy
-from tracker.services import activity, evidence, exhibits, ledger, states
+from tracker.services import activity, custody_log, evidence, exhibits, ledger, states
 from tracker.services import harm as harm_check
 from tracker.services.harm import Harm
 from tracker.vocabulary import N_, CopyMethod, CustodyAction, EntryKind, FileKind, State, Visibility
@@ -63,7 +63,9 @@ def prepare(
     session.add(copy)
     session.flush()
     action = CustodyAction.REDACTED if method is CopyMethod.CLEANED else CustodyAction.COPIED
-    exhibits.log(session, exhibit, action, account=account, sha256=incoming.sha256, note=copy.key, now=now)
+    custody_log.append(
+        session, exhibit.id, action, account=account, sha256=incoming.sha256, note=copy.key, now=now
+    )
     activity.record(session, account, "public-copy-made", evidence.subject(exhibit.evidence), now=now)
     exhibits.touch(session, exhibit.evidence)
     return copy
@@ -112,8 +114,9 @@ def release(
         raise NotAllowed(N_("Only reviewers release public copies."))
     piece = copy.exhibit.evidence
     ledger.lock(session)
+    # Before the exhibit's log, as everybody does who needs both.
+    states.hold(session, piece, account=None)
     session.refresh(copy)
-    session.refresh(piece, ["state", "visibility", "ledger_seq", "number"])
     if piece.state is not State.ACCEPTED:
         raise Conflict(N_("The evidence itself is not accepted. Its copies are released with it."))
     if copy.sha256 != seen:
@@ -138,7 +141,11 @@ def withdraw(
         raise NotAllowed(N_("Only reviewers withdraw public copies."))
     if not reason:
         raise Invalid(N_("Say why it is withdrawn. The reason is public."), "reason")
+    piece = copy.exhibit.evidence
     ledger.lock(session)
+    # Before the exhibit's log, as everybody does who needs both.
+    states.hold(session, piece, account=None)
+    custody_log.hold(session, [copy.exhibit_id])
     taken = session.execute(
         update(PublicCopy)
         .where(
@@ -150,14 +157,12 @@ def withdraw(
     session.refresh(copy)
     if taken.rowcount != 1:  # type: ignore[attr-defined]
         raise Conflict(N_("This copy is not public, or it was withdrawn meanwhile."))
-    piece = copy.exhibit.evidence
-    session.refresh(piece, ["state", "visibility", "ledger_seq", "number"])
-    exhibits.log(
+    custody_log.append(
         session,
-        copy.exhibit,
+        copy.exhibit_id,
         CustodyAction.WITHDRAWN,
         account=reviewer,
-        sha256=copy.sha256,
+        sha256=copy.sha256 or "",
         note=copy.key,
         now=now,
     )

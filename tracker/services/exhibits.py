@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from tracker import permissions, verifier
 from tracker.errors import Conflict, Invalid, NotAllowed, NotFound, StorageFailed
-from tracker.models import Account, Blob, CustodyLine, Evidence, Exhibit, PublicCopy
-from tracker.services import activity, private_roots, states
+from tracker.models import Account, Blob, Evidence, Exhibit, PublicCopy
+from tracker.services import activity, custody_log, private_roots, states
 from tracker.vocabulary import N_, CustodyAction, State
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def attach(
     session.add(exhibit)
     session.flush()
     action = CustodyAction.CAPTURED if captured_from else CustodyAction.UPLOADED
-    log(session, exhibit, action, account=account, sha256=incoming.sha256, now=now)
+    custody_log.append(session, exhibit.id, action, account=account, sha256=incoming.sha256, now=now)
     private_roots.commit(session, f"exhibit/{exhibit.key}", incoming.sha256, now=now)
     activity.record(session, account, "exhibit-attached", f"evidence/{evidence.key}", now=now)
     touch(session, evidence)
@@ -120,29 +120,6 @@ def record_blob(session: Session, incoming: Incoming, *, store: Store, now: dt.d
         raise StorageFailed(N_("The file could not be stored. Try again."))
 
 
-def log(
-    session: Session,
-    exhibit: Exhibit,
-    action: CustodyAction,
-    *,
-    account: Account | None,
-    sha256: str | None = None,
-    note: str = "",
-    now: dt.datetime,
-) -> None:
-    """Write a line of the exhibit's custody log. `account` None: the program itself."""
-    session.add(
-        CustodyLine(
-            exhibit_id=exhibit.id,
-            at=now,
-            account_id=account.id if account else None,
-            action=action,
-            sha256=sha256 if sha256 is not None else exhibit.sha256 or "",
-            note=note,
-        )
-    )
-
-
 def log_look(
     session: Session, exhibit: Exhibit, action: CustodyAction, *, account: Account, now: dt.datetime
 ) -> None:
@@ -154,11 +131,13 @@ def log_look(
         raise NotFound(
             N_("There is no such page. It may have been withdrawn, or the address has a mistake in it.")
         )
-    log(session, exhibit, action, account=account, sha256=sha256, now=now)
+    custody_log.append(session, exhibit.id, action, account=account, sha256=sha256, now=now)
 
 
 def note_damage(session: Session, copy_id: int, *, now: dt.datetime) -> None:
     """Remember, once, that the bytes of a public copy are missing or differ, so that it is not served."""
+    exhibit_ids = session.scalars(select(PublicCopy.exhibit_id).where(PublicCopy.id == copy_id)).all()
+    custody_log.hold(session, exhibit_ids)
     noted = session.execute(
         update(PublicCopy)
         .where(PublicCopy.id == copy_id, PublicCopy.damaged_at.is_(None))
@@ -167,12 +146,12 @@ def note_damage(session: Session, copy_id: int, *, now: dt.datetime) -> None:
     )
     if noted.rowcount == 1:  # type: ignore[attr-defined]
         copy = session.get_one(PublicCopy, copy_id)
-        log(
+        custody_log.append(
             session,
-            copy.exhibit,
+            copy.exhibit_id,
             CustodyAction.DAMAGED,
             account=None,
-            sha256=copy.sha256,
+            sha256=copy.sha256 or "",
             note=copy.key,
             now=now,
         )
@@ -244,6 +223,7 @@ def release(session: Session, copy: PublicCopy, *, reviewer: Account, now: dt.da
         raise NotAllowed(N_("You made this public copy yourself. Another reviewer must look at it."))
     if copy.damaged_at is not None:
         raise Conflict(N_("The bytes of this copy are damaged. Make it anew."))
+    custody_log.hold(session, [copy.exhibit_id])
     taken = session.execute(
         update(PublicCopy)
         .where(PublicCopy.id == copy.id, PublicCopy.released_at.is_(None), PublicCopy.withdrawn_at.is_(None))
@@ -253,12 +233,12 @@ def release(session: Session, copy: PublicCopy, *, reviewer: Account, now: dt.da
     session.refresh(copy)
     if taken.rowcount != 1:  # type: ignore[attr-defined]
         raise Conflict(N_("Somebody has decided this meanwhile. Look at it again."))
-    log(
+    custody_log.append(
         session,
-        copy.exhibit,
+        copy.exhibit_id,
         CustodyAction.RELEASED,
         account=reviewer,
-        sha256=copy.sha256,
+        sha256=copy.sha256 or "",
         note=copy.key,
         now=now,
     )

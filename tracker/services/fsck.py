@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tracker.errors import StorageFailed, StorageMissing
-from tracker.models import Blob, CustodyLine, Evidence, Exhibit, Heartbeat, PublicCopy
+from tracker.models import Blob, Evidence, Exhibit, Heartbeat, PublicCopy
+from tracker.services import custody_log
 from tracker.vocabulary import CustodyAction
 
 if TYPE_CHECKING:
@@ -136,13 +137,12 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
     if blob is None:
         return []  # Erased, or removed as unused, while we read it.
     found: list[Item] = []
+    custody_log.hold(session, session.scalars(_keeping(sha256)))
     exhibits = session.execute(
         select(Exhibit.id, Exhibit.key, Evidence.key.label("evidence"))
         .join(Evidence, Evidence.id == Exhibit.evidence_id)
         .where(Exhibit.sha256 == sha256)
         .order_by(Exhibit.id)
-        # What is erased meanwhile gets no line with its hash.
-        .with_for_update(of=Exhibit, key_share=True)
     ).all()
     copies = session.execute(
         select(
@@ -156,7 +156,8 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
         .join(Evidence, Evidence.id == Exhibit.evidence_id)
         .where(PublicCopy.sha256 == sha256)
         .order_by(PublicCopy.id)
-        .with_for_update(of=[PublicCopy, Exhibit], key_share=True)
+        # What is erased meanwhile gets no line with its hash.
+        .with_for_update(of=PublicCopy, key_share=True)
     ).all()
     for table, rows in ((Exhibit, exhibits), (PublicCopy, copies)):
         # In SQL and not through the rows: nothing of theirs is to be opened or sealed for this.
@@ -167,8 +168,9 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
             .values(checked_at=now, damaged_at=damaged_at)
             .execution_options(synchronize_session=False)
         )
+    action = CustodyAction.DAMAGED if fault else CustodyAction.CHECKED
     for exhibit in exhibits:
-        session.add(_line(exhibit.id, sha256, fault, "", now))
+        custody_log.append(session, exhibit.id, action, account=None, sha256=sha256, now=now)
         if fault:
             found.append(
                 Item(
@@ -178,7 +180,9 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
             )
     for copy in copies:
         if fault or copy.damaged_at:
-            session.add(_line(copy.exhibit_id, sha256, fault, copy.key, now))
+            custody_log.append(
+                session, copy.exhibit_id, action, account=None, sha256=sha256, note=copy.key, now=now
+            )
         if fault:
             found.append(
                 Item(
@@ -191,9 +195,10 @@ def _note(session: Session, sha256: str, fault: str | None, now: dt.datetime) ->
     return found
 
 
-def _line(exhibit_id: int, sha256: str, fault: str | None, note: str, now: dt.datetime) -> CustodyLine:
-    action = CustodyAction.DAMAGED if fault else CustodyAction.CHECKED
-    return CustodyLine(exhibit_id=exhibit_id, at=now, action=action, sha256=sha256, note=note)
+def _keeping(sha256: str) -> Select[int]:
+    """The exhibits of these bytes, and those with a public copy of them."""
+    copied = select(PublicCopy.exhibit_id).where(PublicCopy.sha256 == sha256)
+    return select(Exhibit.id).where(or_(Exhibit.sha256 == sha256, Exhibit.id.in_(copied)))
 
 
 def _unused_rows(transaction: Transactions, store: Store, now: dt.datetime) -> Iterator[Item]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
-from tracker import permissions
+from tracker import permissions, verifier
 from tracker.models import (
+    Account,
     Base,
     Blob,
     CustodyLine,
@@ -21,7 +23,7 @@ from tracker.models import (
     Sealable,
     sealing,
 )
-from tracker.services import audit, ledger
+from tracker.services import audit, custody_log, ledger
 from tracker.services.fsck import Item, Transactions
 from tracker.vocabulary import CustodyAction, State
 
@@ -36,7 +38,7 @@ def check_rows(transaction: Transactions, *, origin: str, public_key: bytes) -> 
         found = list(ledger.problems(session, origin=origin, public_key=public_key))
         yield from found or audit.problems(session)
 
-    for part in (_pointers, _erased, _copies, _public_copies, _custody, record):
+    for part in (_pointers, _erased, _copies, _public_copies, _custody, _chains, record):
         yield from (Item(sentence) for sentence in _lasting(transaction, part))
     yield from _seals(transaction)
 
@@ -72,6 +74,10 @@ def _erased(session: Session) -> Iterator[str]:
     still = select(Exhibit.key).where(Exhibit.erased_at.is_not(None), Exhibit.sha256.is_not(None))
     for key in session.scalars(still.order_by(Exhibit.id)):
         yield f"Exhibit {key} was erased, and its bytes are still there. {_AGAIN}"
+    named = select(CustodyLine.id).where(CustodyLine.exhibit_id == Exhibit.id, CustodyLine.sha256 != "")
+    hashed = select(Exhibit.key).where(Exhibit.erased_at.is_not(None), named.exists())
+    for key in session.scalars(hashed.order_by(Exhibit.id)):
+        yield f"Exhibit {key} was erased, and its custody log still tells which file it was. {_AGAIN}"
     left = (
         select(Evidence.key)
         .outerjoin(Evidence.record_key)
@@ -153,6 +159,36 @@ def _custody(session: Session) -> Iterator[str]:
         logged = select(CustodyLine.id).where(CustodyLine.exhibit_id == Exhibit.id, line)
         for key in session.scalars(rows.where(~logged.exists()).order_by(order)):
             yield f"The custody log of exhibit {key} does not tell of {what}: lines were taken from it. Restore the database from a backup."
+
+
+def _chains(session: Session) -> Iterator[str]:
+    """Each line of a custody log is as it was written, and follows the line before it, down to the newest."""
+    # One statement, so that heads and lines are of one moment.
+    rows = session.execute(
+        select(
+            Exhibit.key,
+            Exhibit.salt,
+            Exhibit.custody_count,
+            Exhibit.custody_head,
+            *CustodyLine.__table__.columns,
+            Account.key.label("by"),
+        )
+        .outerjoin(CustodyLine, CustodyLine.exhibit_id == Exhibit.id)
+        .outerjoin(Account, Account.id == CustodyLine.account_id)
+        .order_by(Exhibit.id, CustodyLine.position)
+        .execution_options(yield_per=_BATCH)
+    )
+    for key, log in groupby(rows, lambda row: str(row.key)):
+        first, *rest = log
+        lines = [custody_log.plain(row, row.by) for row in (first, *rest) if row.position is not None]
+        count, head = len(lines), lines[-1]["line_hash"] if lines else ""
+        problem = verifier.custody_problem(key, first.salt, lines)
+        if problem is None and count < first.custody_count:
+            problem = f"line {count + 1} is missing: there were {first.custody_count}"
+        elif problem is None and (count, head) != (first.custody_count, first.custody_head):
+            problem = f"line {first.custody_count + 1 if count > first.custody_count else count} was put in"
+        if problem:
+            yield f"The custody log of exhibit {key}: {problem}. Restore the database from a backup, and look who changed it."
 
 
 def _line(*actions: CustodyAction) -> ColumnElement[bool]:

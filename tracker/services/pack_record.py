@@ -26,7 +26,7 @@ from tracker.models import (
 from tracker.queries.board import Row
 from tracker.queries.changes import About
 from tracker.queries.withheld import Withheld
-from tracker.services import dissent, evidence, findings, ledger, packs, replies, reports
+from tracker.services import custody_log, dissent, evidence, findings, ledger, packs, replies, reports
 from tracker.services.packs import Contents, File, Piece
 
 
@@ -101,24 +101,25 @@ def public_custody(copy: PublicCopy) -> list[dict[str, Any]]:
     return lines
 
 
-def team_custody(session: Session, exhibit: Exhibit) -> list[dict[str, Any]]:
-    """The whole custody log of an exhibit, for the team. `by` None: the program itself."""
+def team_custody(session: Session, exhibit: Exhibit) -> dict[str, Any]:
+    """The whole custody log of an exhibit, for the team, with what its hashes cover. `by` None: the program itself."""
     lines = session.scalars(
         select(CustodyLine)
         .where(CustodyLine.exhibit_id == exhibit.id)
         .options(joinedload(CustodyLine.account))
-        .order_by(CustodyLine.id)
+        .order_by(CustodyLine.position)
     )
-    return [
-        {
-            "at": line.at.isoformat(),
-            "by": line.account.name if line.account else None,
-            "action": line.action.value,
-            "sha256": line.sha256,
-            "note": line.note,
-        }
-        for line in lines
-    ]
+    return {
+        "exhibit": exhibit.key,
+        "salt": exhibit.salt,
+        "lines": [
+            {
+                **custody_log.plain(line, line.account.key if line.account else None),
+                "by": line.account.name if line.account else None,
+            }
+            for line in lines
+        ],
+    }
 
 
 def _day(moment: dt.datetime) -> str:

@@ -40,7 +40,7 @@ from tracker.queries import evidence as public
 from tracker.queries import recommendation as recommendations
 from tracker.queries.changes import About
 from tracker.queries.exhibits import told_copies
-from tracker.services import activity, exhibits, ledger
+from tracker.services import activity, custody_log, exhibits, ledger
 from tracker.vocabulary import N_, ConsentScope, CustodyAction, State
 
 #: The plain ZIP format ends at 2 GB where old programs must read it, and at 65,535 files.
@@ -257,6 +257,9 @@ def record_export(session: Session, contents: Contents, *, account: Account, now
     if not permissions.is_team(account):
         raise NotAllowed(N_("Only monitors and reviewers make packs with what is not public."))
     note = f"Pack {contents.wanted.scope}"[:200]
+    goes_out = [copy.exhibit for piece in contents.pieces for copy, _ in piece.copies]
+    goes_out += [exhibit for piece in contents.pieces for exhibit, _ in piece.originals]
+    custody_log.hold(session, [exhibit.id for exhibit in goes_out])
     for piece in contents.pieces:
         for copy, file in piece.copies:
             _hold(session, select(PublicCopy.sha256).where(PublicCopy.id == copy.id, _released()), file)
@@ -270,7 +273,7 @@ def record_export(session: Session, contents: Contents, *, account: Account, now
 
 def _hold(session: Session, row: Select[Any], file: File) -> None:
     # Held until the commit: an erasure then comes after, and takes the hash out of the log again.
-    if session.scalar(row.with_for_update()) != file.sha256:
+    if session.scalar(row.with_for_update(key_share=True)) != file.sha256:
         raise Conflict(CHANGED)
 
 
@@ -278,7 +281,7 @@ def _log_export(
     session: Session, exhibit: Exhibit, file: File, account: Account, note: str, now: dt.datetime
 ) -> None:
     action = CustodyAction.EXPORTED
-    exhibits.log(session, exhibit, action, account=account, sha256=file.sha256, note=note, now=now)
+    custody_log.append(session, exhibit.id, action, account=account, sha256=file.sha256, note=note, now=now)
 
 
 # What is read.
