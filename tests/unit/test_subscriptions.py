@@ -18,7 +18,7 @@ from tracker.errors import Invalid
 from tracker.keyring import Keyring
 from tracker.models import Delivery, Follow, Recommendation, SignUp, Subscriber, Theme
 from tracker.services import choices as chosen
-from tracker.services import sign_ups, subscriptions
+from tracker.services import pauses, sign_ups, subscriptions
 from tracker.services.choices import Choices, Followed
 from tracker.services.deliveries import Mail
 from tracker.services.schedule import Rhythm
@@ -387,7 +387,7 @@ def test_a_pause_moves_the_next_digest_and_loses_nothing(
     sent = waiting(session, reader, now, 2, state=DeliveryState.SENT)
     doubtful = waiting(session, reader, now, 3, ambiguous=1)
 
-    subscriptions.pause(session, reader, dt.date(2027, 1, 10), now=now)
+    pauses.pause(session, reader, dt.date(2027, 1, 10), now=now)
     session.commit()
 
     session.expire_all()
@@ -404,7 +404,7 @@ def test_a_pause_moves_the_next_digest_and_loses_nothing(
 
     subscriptions.change(session, reader, EVERYTHING, now=now)
     assert reader.next_local_date == dt.date(2027, 1, 11)
-    subscriptions.resume(session, reader, now=now)
+    pauses.resume(session, reader, now=now)
     assert reader.next_local_date == dt.date(2026, 11, 23)
     assert reader.paused_until is None
 
@@ -417,7 +417,7 @@ def test_a_pause_ends_with_a_full_hour_for_those_who_hear_as_it_happens(
     )
     assert reader.next_due_at == dt.datetime(2026, 11, 22, 13, tzinfo=dt.UTC)
 
-    subscriptions.pause(session, reader, dt.date(2026, 11, 25), now=now)
+    pauses.pause(session, reader, dt.date(2026, 11, 25), now=now)
 
     # Midnight in Kathmandu is 18:15.
     assert reader.next_due_at == dt.datetime(2026, 11, 25, 19, tzinfo=dt.UTC)
@@ -428,14 +428,14 @@ def test_a_pause_lies_ahead_and_within_a_year(
     days: int, session: Session, reader: Subscriber, now: dt.datetime
 ) -> None:
     with pytest.raises(Invalid, match="within a year"):
-        subscriptions.pause(session, reader, now.date() + dt.timedelta(days=days), now=now)
+        pauses.pause(session, reader, now.date() + dt.timedelta(days=days), now=now)
 
 
 def test_whoever_left_has_nothing_to_pause(session: Session, reader: Subscriber, now: dt.datetime) -> None:
     subscriptions.leave(session, reader, now=now)
 
     with pytest.raises(Invalid, match="nothing to pause"):
-        subscriptions.pause(session, reader, now.date(), now=now)
+        pauses.pause(session, reader, now.date(), now=now)
 
 
 # Leaving and forgetting
