@@ -8,14 +8,24 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009_digests"
-down_revision = "0007_proofs"
+down_revision = "0008_custody_chain"
 branch_labels = None
 depends_on = None
 
 FREQUENCY = ("immediate", "daily", "weekly", "monthly")
 KIND = ("confirmation", "digest", "renewal", "key-problem", "reminder")
 HELD = ("configured", "clock", "restored", "refused", "by-hand")
-STATE = ("pending", "claimed", "data-sent", "sent", "collected", "failed", "expired", "cancelled", "uncertain")
+STATE = (
+    "pending",
+    "claimed",
+    "data-sent",
+    "sent",
+    "collected",
+    "failed",
+    "expired",
+    "cancelled",
+    "uncertain",
+)
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MOMENT = sa.DateTime(timezone=True)
 
@@ -30,15 +40,20 @@ def upgrade() -> None:
     _new_tables()
     _subscribers(connection)
     old = connection.execute(
-        sa.text("SELECT id, period, from_seq, to_seq, changes, created_at FROM digest ORDER BY id")
-        .columns(created_at=MOMENT)
+        sa.text("SELECT id, period, from_seq, to_seq, changes, created_at FROM digest ORDER BY id").columns(
+            created_at=MOMENT
+        )
     ).all()
-    ways = connection.execute(
-        sa.text(
-            "SELECT id, kind, subscriber_id, digest_id, message_id, message_sealed, state, created_at, due_at,"
-            " lease_owner, lease_until, attempts, ambiguous, last_answer, done_at FROM delivery ORDER BY id"
-        ).columns(created_at=MOMENT, due_at=MOMENT, lease_until=MOMENT, done_at=MOMENT)
-    ).mappings().all()
+    ways = (
+        connection.execute(
+            sa.text(
+                "SELECT id, kind, subscriber_id, digest_id, message_id, message_sealed, state, created_at, due_at,"
+                " lease_owner, lease_until, attempts, ambiguous, last_answer, done_at FROM delivery ORDER BY id"
+            ).columns(created_at=MOMENT, due_at=MOMENT, lease_until=MOMENT, done_at=MOMENT)
+        )
+        .mappings()
+        .all()
+    )
     op.drop_table("delivery")
     op.drop_table("digest")
     _digests()
@@ -92,10 +107,16 @@ def _new_tables() -> None:
             name=op.f("ck_sending_two_people"),
         ),
         sa.ForeignKeyConstraint(
-            ["first_releaser_id"], ["account.id"], name=op.f("fk_sending_first_releaser_id"), ondelete="RESTRICT"
+            ["first_releaser_id"],
+            ["account.id"],
+            name=op.f("fk_sending_first_releaser_id"),
+            ondelete="RESTRICT",
         ),
         sa.ForeignKeyConstraint(
-            ["second_releaser_id"], ["account.id"], name=op.f("fk_sending_second_releaser_id"), ondelete="RESTRICT"
+            ["second_releaser_id"],
+            ["account.id"],
+            name=op.f("fk_sending_second_releaser_id"),
+            ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sending")),
     )
@@ -142,10 +163,16 @@ def _new_tables() -> None:
             name=op.f("ck_issue_two_people"),
         ),
         sa.ForeignKeyConstraint(
-            ["first_releaser_id"], ["account.id"], name=op.f("fk_issue_first_releaser_id"), ondelete="RESTRICT"
+            ["first_releaser_id"],
+            ["account.id"],
+            name=op.f("fk_issue_first_releaser_id"),
+            ondelete="RESTRICT",
         ),
         sa.ForeignKeyConstraint(
-            ["second_releaser_id"], ["account.id"], name=op.f("fk_issue_second_releaser_id"), ondelete="RESTRICT"
+            ["second_releaser_id"],
+            ["account.id"],
+            name=op.f("fk_issue_second_releaser_id"),
+            ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_issue")),
         sa.UniqueConstraint("hour", name=op.f("uq_issue_hour")),
@@ -180,7 +207,10 @@ def _subscribers(connection: sa.Connection) -> None:
         table.add_column(sa.Column("address_old", sa.Boolean(), nullable=False, server_default=sa.true()))
         table.add_column(
             sa.Column(
-                "disclosure", word("disclosure", "full", "titles", "notice"), nullable=False, server_default="full"
+                "disclosure",
+                word("disclosure", "full", "titles", "notice"),
+                nullable=False,
+                server_default="full",
             )
         )
         table.add_column(sa.Column("openpgp_sealed", sa.LargeBinary(), nullable=True))
@@ -379,18 +409,27 @@ def downgrade() -> None:
     connection = op.get_bind()
     meta = sa.MetaData()
     meta.reflect(connection, only=["digest", "delivery"])
-    new = connection.execute(
-        sa.text(
-            "SELECT delivery.id AS id, delivery.subscriber_id, delivery.period, digest.from_seq, digest.to_seq, digest.changes,"
-            " digest.created_at FROM delivery JOIN digest ON digest.id = delivery.digest_id"
-            " WHERE delivery.kind = 'digest' AND delivery.period NOT LIKE 'immediate%' AND delivery.subscriber_id IS NOT NULL"
-            " AND delivery.state NOT IN ('pending', 'collected') ORDER BY delivery.id"
-        ).columns(created_at=MOMENT)
-    ).mappings().all()
-    ways = connection.execute(
-        sa.text("SELECT * FROM delivery WHERE kind IN ('confirmation', 'digest') AND subscriber_id IS NOT NULL")
-        .columns(created_at=MOMENT, due_at=MOMENT, lease_until=MOMENT, done_at=MOMENT)
-    ).mappings().all()
+    new = (
+        connection.execute(
+            sa.text(
+                "SELECT delivery.id AS id, delivery.subscriber_id, delivery.period, digest.from_seq, digest.to_seq, digest.changes,"
+                " digest.created_at FROM delivery JOIN digest ON digest.id = delivery.digest_id"
+                " WHERE delivery.kind = 'digest' AND delivery.period NOT LIKE 'immediate%' AND delivery.subscriber_id IS NOT NULL"
+                " AND delivery.state NOT IN ('pending', 'collected') ORDER BY delivery.id"
+            ).columns(created_at=MOMENT)
+        )
+        .mappings()
+        .all()
+    )
+    ways = (
+        connection.execute(
+            sa.text(
+                "SELECT * FROM delivery WHERE kind IN ('confirmation', 'digest') AND subscriber_id IS NOT NULL"
+            ).columns(created_at=MOMENT, due_at=MOMENT, lease_until=MOMENT, done_at=MOMENT)
+        )
+        .mappings()
+        .all()
+    )
     # Not sent yet: told again from where it began.
     connection.execute(
         sa.text(
@@ -455,7 +494,9 @@ def _old_tables() -> None:
         sa.Column("digest_id", sa.Integer(), nullable=True),
         sa.Column("message_id", sa.String(length=120), nullable=False),
         sa.Column("message_sealed", sa.LargeBinary(), nullable=True),
-        sa.Column("state", word("deliverystate", *(one for one in STATE if one != "collected")), nullable=False),
+        sa.Column(
+            "state", word("deliverystate", *(one for one in STATE if one != "collected")), nullable=False
+        ),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("due_at", MOMENT, nullable=False),
         sa.Column("lease_owner", sa.String(length=64), nullable=True),
