@@ -130,10 +130,15 @@ def take_sign_ups(
         compose = partial(emails.confirmation, config=config, now=now)
         wait = dt.timedelta(hours=config.confirm_link_hours)
         # Those of older releases first: until then their addresses would not be found.
+        rekeyed = 0
         while not stopping():
             with _transaction(engine) as session:
-                if not old_addresses.rekey(session, keys, now=now):
+                if not (batch := old_addresses.rekey(session, keys, now=now)):
                     break
+            rekeyed += batch
+        if rekeyed:
+            _log.info("old-addresses-rekeyed", count=rekeyed)
+            db.wipe_log(engine)  # Or the hashes that the web process could make would stand in it still.
         while not stopping():
             with _transaction(engine) as session:
                 taken = sign_ups.take_sign_ups(session, keys=keys, compose=compose, confirm_for=wait, now=now)
@@ -230,10 +235,11 @@ def purge(app: Flask, now: dt.datetime, *, stopping: Callable[[], bool] = lambda
                 service.forget_expired(session, now=now)
             if cancelled := issues.sweep(session, now=now):
                 _log.info("mails-of-discarded-issues-cancelled", count=cancelled)
+            ended = old_addresses.end_links(session, now=now)
         with db.reading(), _transaction(engine) as session:
             packs.forget(session, config, now=now)
             erased = erasure.lately(session, now=now)
-        if erased:
+        if erased or ended:
             db.wipe_log(engine)  # Somebody was reading when it was erased, perhaps.
     return Counter()
 

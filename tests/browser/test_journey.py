@@ -163,7 +163,7 @@ def link_in(mail: str, path: str) -> str:
 def test_every_public_page_is_accessible(scheme: str, tracker: Tracker, new_page: Callable[..., Any]) -> None:
     person = Person(new_page(color_scheme=scheme))
     for address in (
-        "/", "/method", "/changes", "/ledger", "/digests", "/follow", "/sign-in", "/evidence/49", "/nothing-here",
+        "/", "/method", "/changes", "/ledger", "/digests", "/follow", "/follow/mailbox", "/sign-in", "/evidence/49", "/nothing-here",
         "/reports/ohchr-xuar-2022", "/reports/ohchr-xuar-2022/151-iii", "/reports/ohchr-xuar-2022/153",
     ):  # fmt: skip
         person.open(address).check()

@@ -50,6 +50,7 @@ def forms_of(record: Record, as_somebody: As, client: Client, make: Factory) -> 
     return [
         (client, "/sign-in", -1),
         (client, "/follow", -1),
+        (client, "/follow/mailbox", -1),
         (mona, "/workspace/evidence/new", -1),
         (mona, "/workspace/findings/new?recommendation=lower-valley/88-b", -1),
         (mona, "/workspace/findings/new?recommendation=lower-valley/88-a", -1),

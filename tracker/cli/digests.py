@@ -90,7 +90,8 @@ def send(now: dt.datetime | None, dry_run: bool) -> None:
             held = _say_held(tracker.session)
             tracker.session.rollback()
             with _progress(tracker, moment) as stopping:
-                done = dispatch.compose_due(app, moment, stopping=stopping)
+                done = jobs.take_sign_ups(app, moment, stopping=stopping)
+                done += dispatch.compose_due(app, moment, stopping=stopping)
                 done += dispatch.send_due(app, moment, stopping=stopping)
         finally:
             app.extensions["engine"].dispose()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from babel.dates import get_day_names
@@ -15,7 +13,7 @@ from flask_babel import get_locale, gettext, lazy_gettext
 from wtforms import SelectField, SelectMultipleField, StringField, TextAreaField
 from wtforms.validators import ValidationError
 
-from tracker import clock, pages
+from tracker import clock, openpgp, pages
 from tracker.errors import Invalid
 from tracker.forms.base import (
     BaseForm,
@@ -32,9 +30,6 @@ from tracker.services import schedule
 from tracker.services.choices import EVERYTHING, Choices, Followed
 from tracker.services.schedule import Rhythm
 from tracker.vocabulary import Channel, Disclosure, Frequency, Scope
-
-# A certificate with pictures and hundreds of signatures is not what anybody writes to.
-_LONGEST_KEY = 50_000
 
 
 @dataclass(frozen=True)
@@ -238,25 +233,14 @@ class SubscriptionForm(ChoicesForm):
             field.data = checked_key(field)
 
 
-def takes_keys() -> bool:
-    """Whether this program can encrypt to OpenPGP keys."""
-    return find_spec("tracker.openpgp") is not None
-
-
 def checked_key(field: TextAreaField) -> str:
     """The key as it is stored, "" for none. Raises ValidationError with a sentence for one that cannot be used."""
     armored = (field.data or "").replace("\x00", "").strip()
     field.data = armored
     if not armored:
         return ""
-    if len(armored) > _LONGEST_KEY:
-        raise ValidationError(
-            gettext("This key is too long. Export it without pictures and signatures of others.")
-        )
-    if not takes_keys():
-        raise ValidationError(gettext("This site cannot encrypt its messages yet. Leave this empty."))
     try:
-        return str(import_module("tracker.openpgp").check(armored, now=clock.now()))
+        return openpgp.check(armored, now=clock.now())
     except Invalid as error:
         raise ValidationError(say(error)) from None
 

@@ -40,6 +40,17 @@ def rekey(session: Session, keys: Keyring, *, now: dt.datetime) -> int:
     return len(rows)
 
 
+def end_links(session: Session, *, now: dt.datetime) -> bool:
+    """Forget old links whose time is over; whether there were any."""
+    return subscriptions.change_rows(
+        session,
+        Subscriber.old_links_until < now.date(),
+        old_manage_hash=None,
+        old_leave_hash=None,
+        old_links_until=None,
+    )
+
+
 def left_to_do(session: Session) -> int:
     """How many rows still have the old hashes."""
     return session.scalar(select(func.count()).select_from(Subscriber).where(Subscriber.address_old)) or 0

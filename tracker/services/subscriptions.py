@@ -1,4 +1,4 @@
-"""Following: confirming, changing, pausing, leaving, forgetting. What comes in at the public form: `sign_ups`.
+"""Following: confirming, changing, leaving, forgetting. What comes in at the public form: `sign_ups`.
 
 Links carry tokens, rows hold their SHA-256. Those of mails are derived by the mailer from its key; the web process
 can check one and make none. Whoever has neither an address (a feed, a mailbox on this site) holds a random secret.
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker.errors import Invalid
 from tracker.models import Delivery, Follow, SignUp, Subscriber
 from tracker.services import choices as chosen
 from tracker.services import deliveries, ledger, schedule
@@ -24,14 +23,13 @@ from tracker.services.choices import Choices
 from tracker.services.choices import follow_key as follow_key
 from tracker.services.choices import rhythm_of as rhythm
 from tracker.services.schedule import Rhythm
-from tracker.vocabulary import N_, Channel, DeliveryKind, DeliveryState, Disclosure, SubscriberState
+from tracker.vocabulary import Channel, Disclosure, SubscriberState
 
 if TYPE_CHECKING:
     from tracker.keyring import Keyring
 
 FORGET_UNCONFIRMED = dt.timedelta(days=7)
 FORGET_LEFT = dt.timedelta(days=30)
-LONGEST_PAUSE = dt.timedelta(days=366)
 ASK_AGAIN_AFTER = dt.timedelta(days=365)
 # How long somebody has to answer the yearly question. A feed or a mailbox asks only when it is looked at.
 ANSWER_WITHIN = {
@@ -117,7 +115,7 @@ def change(session: Session, subscriber: Subscriber, choices: Choices, *, now: d
     if chosen.current(subscriber).follows != choices.follows:
         subscriber.follows = chosen.rows(choices)
     subscriber.follow_key = follow_key(choices.follows)
-    _plan(subscriber, now)
+    plan(subscriber, now)
     session.flush()
 
 
@@ -129,44 +127,6 @@ def set_rhythm(subscriber: Subscriber, rhythm: Rhythm) -> None:
         rhythm.timezone,
     )
     subscriber.weekday, subscriber.month_day = rhythm.weekday, rhythm.month_day
-
-
-def pause(session: Session, subscriber: Subscriber, until: dt.date, *, now: dt.datetime) -> None:
-    """No digest up to and with this day. Nothing is lost: the first one after it begins where the last one ended."""
-    today = now.astimezone(schedule.zone(subscriber.timezone)).date()
-    if not today <= until <= today + LONGEST_PAUSE:
-        raise Invalid(N_("Choose a day from today on, within a year."), "until")
-    if subscriber.state is not SubscriberState.CONFIRMED or subscriber.channel is Channel.FEED:
-        raise Invalid(N_("There is nothing to pause: nothing is sent to you."), "until")
-    subscriber.paused_until = until
-    _plan(subscriber, now)
-    # What waits already waits for the end of the pause too: it is told anew by the digest after it.
-    taken = session.scalars(
-        update(Delivery)
-        .where(
-            Delivery.subscriber_id == subscriber.id,
-            Delivery.kind == DeliveryKind.DIGEST,
-            Delivery.state == DeliveryState.PENDING,
-            # What was perhaps sent already is not told again.
-            Delivery.ambiguous == 0,
-        )
-        .values(state=DeliveryState.CANCELLED, message_sealed=None, done_at=now)
-        .returning(Delivery.from_seq)
-        .execution_options(synchronize_session=False)
-    ).all()
-    session.flush()
-    if begins := [seq for seq in taken if seq is not None]:
-        change_rows(
-            session, Subscriber.id == subscriber.id, Subscriber.seen_seq > min(begins), seen_seq=min(begins)
-        )
-        session.refresh(subscriber)
-
-
-def resume(session: Session, subscriber: Subscriber, *, now: dt.datetime) -> None:
-    """Digests again, from the next turn on."""
-    subscriber.paused_until = None
-    _plan(subscriber, now)
-    session.flush()
 
 
 def renew(subscriber: Subscriber, *, now: dt.datetime) -> None:
@@ -217,20 +177,13 @@ def erase(session: Session, subscriber: Subscriber) -> None:
 
 
 def forget_expired(session: Session, *, now: dt.datetime) -> None:
-    """Forget those who never confirmed after a week, those who left or were refused after a month, and old links."""
+    """Forget those who never confirmed after a week, and those who left or were refused after a month."""
     change_rows(
         session,
         Subscriber.confirm_expires_at < now,
         asked=None,
         confirm_token_hash=None,
         confirm_expires_at=None,
-    )
-    change_rows(
-        session,
-        Subscriber.old_links_until < now.date(),
-        old_manage_hash=None,
-        old_leave_hash=None,
-        old_links_until=None,
     )
     # Two days later than by UTC it is over for everybody.
     change_rows(session, Subscriber.paused_until < now.date() - dt.timedelta(days=2), paused_until=None)
@@ -316,14 +269,6 @@ def address(whose: Sealed, keys: Keyring) -> str:
     return keys.mailer.unlock(whose.address_sealed, context).decode()
 
 
-def unlock(sealed: bytes, context: str, keys: Keyring) -> bytes:
-    """Open what waits to be sent: locked by the mailer, or sealed to it by a release before 0009."""
-    try:
-        return keys.mailer.unlock(sealed, context)
-    except ValueError:
-        return keys.mailer.unseal(sealed, context)
-
-
 def address_context(address_hash: str) -> str:
     """What a sealed address is bound to."""
     return f"subscriber.address/{address_hash}"
@@ -361,7 +306,8 @@ def change_rows(session: Session, *conditions: ColumnElement[bool], **values: An
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _plan(subscriber: Subscriber, now: dt.datetime) -> None:
+def plan(subscriber: Subscriber, now: dt.datetime) -> None:
+    """Note when the next digest is due: after the pause, if there is one; never for a feed or who has left."""
     if subscriber.channel is Channel.FEED or subscriber.state is not SubscriberState.CONFIRMED:
         subscriber.next_local_date = subscriber.next_due_at = None
         return

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from tracker import clock, db, pages, sessions
 from tracker.errors import Invalid
 from tracker.forms import token as form_token
-from tracker.forms.subscription import SubscriptionForm, takes_keys, values_of
+from tracker.forms.subscription import SubscriptionForm, values_of
 from tracker.queries import expected
 from tracker.services import attempts, readers, schedule, sign_ups, subscriptions
 from tracker.services.choices import EVERYTHING, Choices
@@ -147,7 +147,7 @@ def leave(token: str) -> str:
 
 
 def _page(form: SubscriptionForm, **values: object) -> str:
-    shown = {"expected": None, "takes_keys": takes_keys(), "languages": pages.languages(), **values}
+    shown = {"expected": None, "languages": pages.languages(), **values}
     return render_template("follow/page.html", form=form, **shown)
 
 

@@ -24,7 +24,6 @@ from tracker.forms.subscription import (
     Offered,
     PauseForm,
     day_of,
-    takes_keys,
     values_of,
 )
 from tracker.keyring import Keyring
@@ -32,7 +31,7 @@ from tracker.models import Recommendation, Report, Subscriber
 from tracker.queries import board as boards
 from tracker.queries import held as holding
 from tracker.services import choices as chosen
-from tracker.services import departures, subscriptions
+from tracker.services import departures, pauses, subscriptions
 from tracker.services.choices import Choices, Followed
 from tracker.views import held
 from tracker.vocabulary import Channel, Scope
@@ -105,7 +104,6 @@ def show(subscriber: Subscriber, door: Door, *, done: str | None = None, **forms
         paused=paused if paused and paused >= now.date() else None,
         held=held.rows(subscriber),
         told=holding.told(session, subscriber),
-        takes_keys=takes_keys(),
         languages=pages.languages(),
         **given,
     )
@@ -127,7 +125,7 @@ def act(subscriber: Subscriber, door: Door) -> ResponseReturnValue:
     if wanted == "leave":
         subscriptions.leave(session, subscriber, now=now)
     elif wanted == "resume":
-        subscriptions.resume(session, subscriber, now=now)
+        pauses.resume(session, subscriber, now=now)
     elif wanted == "renew":
         subscriptions.renew(subscriber, now=now)
     elif wanted == "no-key":
@@ -142,7 +140,7 @@ def act(subscriber: Subscriber, door: Door) -> ResponseReturnValue:
         if not pause_form.validate():
             return show(subscriber, door, pause_form=pause_form), 422
         try:
-            subscriptions.pause(session, subscriber, day_of(pause_form.until), now=now)
+            pauses.pause(session, subscriber, day_of(pause_form.until), now=now)
         except Invalid as error:
             pause_form.refuse(error)
             return show(subscriber, door, pause_form=pause_form), 422

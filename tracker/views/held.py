@@ -33,6 +33,7 @@ LABELS = {
     "created_at": N_("Asked first"),
     "confirmed_at": N_("Confirmed"),
     "left_at": N_("Left"),
+    "left_noted_at": N_("Written into the journal that keeps backups from bringing you back"),
     "paused_until": N_("Paused until the end of"),
     "renewed_at": N_("Said that you still want this"),
     "renewal_asked_at": N_("Asked whether you still want this"),
