@@ -34,8 +34,8 @@ from tracker.vocabulary import DeliveryKind
 
 _log = structlog.get_logger()
 
-#: So many mails stand in one transaction and, at worst, in doubt together.
-MOST_AT_ONCE = 40
+#: So many mails, and what leaves in so many seconds, stand in one transaction and, at worst, in doubt together.
+MOST_AT_ONCE, _SECONDS_AT_ONCE = 100, 0.2
 #: So many are claimed together, for so many seconds; what was not begun by then is laid back.
 _MOST_CLAIMED, _SECONDS_PER_CLAIM = 320, 60
 #: So many are composed in one transaction.
@@ -170,11 +170,14 @@ class Round:
     bodies: dict[int, tuple[Body, tuple[Lines, Lines]]] = field(default_factory=dict)
     denied: Counter[str] = field(default_factory=Counter)
     connection: mailer.Connection | None = None
+    served: set[int | None] = field(default_factory=set)  # Issues whose refusals are forgotten already.
     unnoted: list[tuple[Ready, Result]] = field(default_factory=list)
+    position: int = 0  # Of the ledger, when the bytes of the claimed mails were made.
+    at_once: int = 4  # Small at first, so that a slow relay holds up little.
     in_a_row: int = 0  # Mails that were refused for a reason that is ours, since the last one that was taken.
 
     def run(self) -> None:
-        """The first claims are small, so that a slow relay holds up little."""
+        """Until nothing waits, everything is held, or the relay is gone or refuses us."""
         started, most = time.monotonic(), 4
         with _ready(self.app) as (config, keys, engine):
             try:
@@ -216,14 +219,17 @@ class Round:
                 left, good = [], False
                 break
             assert self.connection is not None
-            size = self._most(MOST_AT_ONCE)
+            size = self._most(self.at_once)
             batch, left = left[:size], left[size:]
             may = self._note(engine, batch, at)
             if may is None:
                 # Something was published, perhaps withdrawn: made again from what the record says now.
                 left = batch + left
                 break
+            sending_since = time.monotonic()
             results = self.connection.send([parcel for _, parcel in batch if parcel.number in may])
+            quick = time.monotonic() - sending_since < _SECONDS_AT_ONCE / 2
+            self.at_once = min(self.at_once * 2, MOST_AT_ONCE) if quick else max(self.at_once // 2, 4)
             by_number = {ready.claimed.id: ready for ready, _ in batch}
             self.unnoted = [(by_number[one.number], one) for one in results]
             for one in results:
@@ -275,9 +281,11 @@ class Round:
         told = {ready.claimed.digest_id for ready, _ in batch if ready.claimed.digest_id is not None}
         with _transaction(engine) as session:
             self._settle(session, at)
-            standing = digests.standing(session, told)
-            if any(self.bodies[number][0].pieces != standing.get(number) for number in told):
-                return None
+            # Every withdrawal and every erasure is an entry of the ledger: while there is none, nothing is to be asked.
+            if ledger.position(session) != self.position:
+                standing = digests.standing(session, told)
+                if any(self.bodies[number][0].pieces != standing.get(number) for number in told):
+                    return None
             may = deliveries.data_sent(session, [ready for ready, _ in batch], now=at)
         self.done["not wanted any more"] += len(batch) - len(may)
         return may
@@ -304,8 +312,12 @@ class Round:
         for (owner, answer), numbers in taken.items():
             deliveries.sent(session, owner, numbers, answer=answer, now=at)
         if self.in_a_row == 0:
-            for issue_id in issues_served - {None}:
+            # Asked once in a while: that mails go is the rule.
+            for issue_id in issues_served - {None} - self.served:
                 issues.note_success(session, session.get_one(Issue, issue_id))
+                self.served.add(issue_id)
+        else:
+            self.served.clear()
         self.unnoted = []
 
     def _prepare(
@@ -347,6 +359,7 @@ class Round:
     def _freshen(self, engine: Engine, numbers: set[int], config: Config, moment: dt.datetime) -> None:
         """Have the joined bytes of these digests at hand, without anything that was withdrawn."""
         with db.reading(), _transaction(engine) as session:
+            self.position = ledger.position(session)
             standing = digests.standing(session, numbers)
         old = {
             number

@@ -337,7 +337,7 @@ def _digests() -> None:
         sa.UniqueConstraint("message_id", name=op.f("uq_delivery_message_id")),
         sa.UniqueConstraint("subscriber_id", "period", name=op.f("uq_delivery_subscriber_id_period")),
     )
-    op.create_index("ix_delivery_state_due_at", "delivery", ["state", "due_at"])
+    op.create_index("ix_delivery_waiting", "delivery", ["state", "due_at", "message_id"])
     op.create_index("ix_delivery_digest_id", "delivery", ["digest_id"])
     op.create_index(op.f("ix_delivery_issue_id"), "delivery", ["issue_id"])
 
@@ -390,6 +390,15 @@ def _keep(connection: sa.Connection, old: list, ways: list) -> None:
     for way in ways:
         place = places.get(way["digest_id"])
         values = dict(way) | {"digest_id": None}
+        if place is not None and way["state"] in ("pending", "claimed"):
+            # Composed by rules that are gone, and not sent: the person's next digest tells it.
+            connection.execute(
+                sa.text("UPDATE subscriber SET seen_seq = :seq WHERE id = :id AND seen_seq > :seq"),
+                {"seq": place[3], "id": way["subscriber_id"]},
+            )
+            continue
+        if place is not None and way["state"] == "data-sent":
+            values |= {"state": "uncertain", "lease_owner": None, "lease_until": None}
         if place is not None:
             values |= {"digest_id": place[0], "issue_id": place[1], "period": place[2], "from_seq": place[3]}
         connection.execute(delivery.insert().values(**values))

@@ -73,7 +73,7 @@ def due(now: dt.datetime | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be composed and sent. Changes nothing.")
 def send(now: dt.datetime | None, dry_run: bool) -> None:
     """Compose and deliver what is owed. Safe to repeat, also while the scheduler runs."""
-    from tracker import clock_guard, create_app, dispatch, journal_rounds, mailer
+    from tracker import clock_guard, create_app, dispatch, jobs, journal_rounds, mailer
 
     with common.open_tracker() as tracker:
         moment = now or tracker.now

@@ -117,7 +117,8 @@ class Delivery(Base):
     __table_args__ = (
         UniqueConstraint("subscriber_id", "period"),
         UniqueConstraint("account_id", "period"),
-        Index("ix_delivery_state_due_at", "state", "due_at"),
+        # In the order in which mails are claimed.
+        Index("ix_delivery_waiting", "state", "due_at", "message_id"),
         Index("ix_delivery_digest_id", "digest_id"),
     )
 

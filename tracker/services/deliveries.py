@@ -204,46 +204,46 @@ def data_sent(session: Session, batch: Sequence[Ready], *, now: dt.datetime) -> 
     if not batch:
         return set()
     owner = batch[0].claimed.lease_owner
-    held = and_(Delivery.lease_owner == owner, Delivery.state == DeliveryState.CLAIMED)
     numbers = [one.claimed.id for one in batch]
-    _rows(
-        session,
-        held,
-        Delivery.id.in_(numbers),
-        _issue_held(),
-        state=DeliveryState.PENDING,
-        lease_owner=None,
-        lease_until=None,
-    )
-    _rows(
-        session,
-        held,
-        Delivery.id.in_(numbers),
-        ~_wanted(now),
-        **_done(DeliveryState.CANCELLED, None, now),
-    )
-    known = {
-        row.id: row.sent_sha256
+    found = {
+        row.id: row
         for row in session.execute(
-            select(Delivery.id, Delivery.sent_sha256).where(held, Delivery.id.in_(numbers))
+            select(
+                Delivery.id,
+                Delivery.sent_sha256,
+                _wanted(now).label("wanted"),
+                _issue_held().label("held"),
+            )
+            .where(
+                Delivery.id.in_(numbers),
+                Delivery.lease_owner == owner,
+                Delivery.state == DeliveryState.CLAIMED,
+            )
+            # Whoever leaves in this moment has left before, or after their mail is on its way.
+            .with_for_update(of=Delivery)
         )
     }
     go = []
     for one in batch:
-        if one.claimed.id not in known:
+        row = found.get(one.claimed.id)
+        if row is None:
             continue
-        if known[one.claimed.id] not in (None, one.sha256):
+        if row.held:
+            put_back(session, owner, [row.id], due_at=now, tried=False)
+        elif not row.wanted:
+            _rows(session, Delivery.id == row.id, **_done(DeliveryState.CANCELLED, None, now))
+        elif row.sent_sha256 not in (None, one.sha256):
             _rows(
                 session,
-                Delivery.id == one.claimed.id,
+                Delivery.id == row.id,
                 state=DeliveryState.UNCERTAIN,
                 lease_owner=None,
                 lease_until=None,
                 last_answer="its bytes would not be the same",
                 done_at=now,
             )
-            continue
-        go.append(one)
+        else:
+            go.append(one)
     if go:
         session.connection().execute(
             update(Delivery.__table__)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ between, the weekly check removes them.
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -28,7 +29,7 @@ from tracker.models import (
     Consent,
     CustodyLine,
     Delivery,
-    Digest,
+    DigestEntry,
     Erasure,
     Evidence,
     EvidenceDetail,
@@ -38,6 +39,7 @@ from tracker.models import (
     HarmCheck,
     LedgerContent,
     LedgerEntry,
+    Piece,
     PublicCopy,
     RecordKey,
 )
@@ -145,8 +147,12 @@ def _erase_from_ledger(session: Session, evidence: Evidence, reason: str, now: d
     earlier = select(LedgerEntry.seq).where(LedgerEntry.subject == entry.subject, LedgerEntry.seq < entry.seq)
     seqs = session.scalars(earlier).all()
     _execute(session, delete(LedgerContent).where(LedgerContent.seq.in_(seqs)))
-    # Mails that are not sent yet hold the words, sealed. The sender composes them anew, without.
-    telling = select(Digest.id).where(Digest.to_seq >= min(seqs), Digest.from_seq < max(seqs))
+    # Digests hold the words too. Those that are not sent yet are composed anew, without; of the others the piece stays
+    # as a gap. Its hash would tell whoever guesses the words that they were these.
+    for number in session.scalars(select(Piece.id).where(Piece.entry_seq.in_(seqs))).all():
+        blank = {"text": b"", "html": b"", "sha256": secrets.token_hex(32)}
+        _execute(session, update(Piece).where(Piece.id == number).values(**blank))
+    telling = select(DigestEntry.digest_id).where(DigestEntry.seq.in_(seqs))
     _execute(session, update(Delivery).where(Delivery.digest_id.in_(telling)).values(message_sealed=None))
 
 
