@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -269,18 +270,18 @@ def main() -> None:
             _timed(
                 f"compose, {CHANGES} changes, {number:,} people",
                 number,
-                lambda: dispatch.compose_due(world.app, WHEN),
+                partial(dispatch.compose_due, world.app, WHEN),
             )
             parcels = _made(world, 2000)
             size = len(parcels[0].message) / 1000
             print(f"  a mail has {size:.1f} kB; memory is this process's highest so far")
             base = _timed(
-                "smtplib, one connection, prebuilt bytes", len(parcels), lambda: _plain(url, parcels)
+                "smtplib, one connection, prebuilt bytes", len(parcels), partial(_plain, url, parcels)
             )
             fast = _timed(
                 "the same bytes, one connection, pipelined",
                 len(parcels),
-                lambda: _pipelined(world.config, parcels),
+                partial(_pipelined, world.config, parcels),
             )
             print(f"  pipelined / smtplib: {fast / base:.2f}")
             del parcels
@@ -289,7 +290,7 @@ def main() -> None:
                     begin()
                     dispatch.compose_due(world.app, WHEN)
                     what = f"tracker, {processes} process(es) x {connections} connection(s), with every guarantee"
-                    rate = _timed(what, number, lambda c=connections, p=processes: _send(world, number, c, p))
+                    rate = _timed(what, number, partial(_send, world, number, connections, processes))
                     print(f"  against smtplib: {rate / base:.2f}")
 
 
