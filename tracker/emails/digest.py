@@ -26,7 +26,7 @@ from tracker.config import Config
 from tracker.emails import words
 from tracker.mailer import Lines
 from tracker.models import Recommendation, Report
-from tracker.services.digests import Body, Facts, Followed, Overdue, Rendered
+from tracker.services.digests import Body, Facts, Names, Overdue, Rendered
 from tracker.services.news import CORRECTED, WITHDRAWN, Told
 from tracker.services.schedule import Rhythm
 from tracker.vocabulary import Disclosure, EntryKind
@@ -104,7 +104,7 @@ class Composer:
                 overdue=[(one, words.day_words(one.due_on)) for one in overdue],
             )
 
-    def own(self, facts: Facts, rhythm: Rhythm, followed: Followed) -> Rendered:
+    def own(self, facts: Facts, rhythm: Rhythm, followed: Names) -> Rendered:
         """Why the person gets this, and their links: raw, with places for them."""
         with force_locale(facts.language):
             text, html = self._both(
@@ -173,7 +173,7 @@ def summary(told: Sequence[Told]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def follows(followed: Followed) -> str:
+def follows(followed: Names) -> str:
     """What somebody follows, in words."""
     if followed.everything:
         return str(gettext("everything on this site"))

@@ -1,4 +1,4 @@
-"""What a set of follows matches in the ledger: for feeds, and for the estimate at sign-up. Digests: `services/news`.
+"""What a set of follows matches in the ledger: for digests, feeds, the preview, and the estimate at sign-up.
 
 Everything but a search is a condition in SQL. A search is done here, over words that may still be shown: SQLite and
 PostgreSQL fold letters differently, and an entry's stored text also holds the names of its fields.
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from tracker.models import LedgerEntry, LedgerTopic, Report, Theme, recommendation_theme
+from tracker.models import LedgerEntry, LedgerTopic, Recommendation, Report, Theme, recommendation_theme
 from tracker.queries import changes
 from tracker.queries.changes import Change
 from tracker.vocabulary import SILENT, Scope
@@ -35,6 +35,17 @@ class AnyFollow(Protocol):
     def recommendation_id(self) -> int | None: ...
     @property
     def value(self) -> str: ...
+
+
+class Tellable(Protocol):
+    """A change, as pages and digests have it."""
+
+    @property
+    def report(self) -> Report: ...
+    @property
+    def recommendations(self) -> Sequence[Recommendation]: ...
+    @property
+    def content(self) -> dict[str, Any] | None: ...
 
 
 def topics(follows: Iterable[AnyFollow]) -> ColumnElement[bool]:
@@ -66,26 +77,45 @@ def searches(follows: Iterable[AnyFollow]) -> list[str]:
     return [follow.value for follow in follows if follow.scope is Scope.SEARCH]
 
 
-def holds(search: str, texts: Iterable[str]) -> bool:
-    """Whether every word of the search stands somewhere in these texts, whatever the case and the width of letters."""
-    everything, words = _folded(" ".join(texts)), _folded(search).split()
-    return bool(words) and all(word in everything for word in words)
+def meets(change: Tellable, follow: AnyFollow) -> bool:
+    """Whether a change is about what is followed. The same rule as `topics`, for changes that are read already."""
+    if follow.scope is Scope.EVERYTHING:
+        return True
+    if follow.scope is Scope.REPORT:
+        return change.report.id == follow.report_id
+    if follow.scope is Scope.RECOMMENDATION:
+        return any(one.id == follow.recommendation_id for one in change.recommendations)
+    if follow.scope is Scope.THEME:
+        return any(theme.slug == follow.value for one in change.recommendations for theme in one.themes)
+    if follow.scope is Scope.COUNTRY:
+        return change.report.country == follow.value
+    return holds(follow.value, words(change))
 
 
-def texts(change: Change) -> Iterator[str]:
-    """What a search looks through: the words that a change published, and what it is about. As digests do."""
-    yield from (change.report.title, change.report.short_title, change.report.country)
+def holds(search: str, everything: str) -> bool:
+    """Whether every word of the search stands somewhere in these words."""
+    looked_for = folded(search).split()
+    return bool(looked_for) and all(word in everything for word in looked_for)
+
+
+def words(change: Tellable) -> str:
+    """What a search looks through, folded: the words that a change published, and what it is about."""
+    texts = [change.report.title, change.report.short_title, change.report.country]
     for one in change.recommendations:
-        yield from (one.reference, one.title, one.text)
-    yield from _strings(change.content or {})
+        texts += [one.reference, one.title, one.text]
+    return folded(" ".join([*texts, *_strings(change.content or {})]))
+
+
+def folded(text: str) -> str:
+    """Text as searches compare it: the case and the width of letters do not count."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read(
     session: Session, follows: Sequence[AnyFollow], *, before: int | None = None, limit: int
 ) -> list[Change]:
     """The newest changes that these follows match, before a ledger position, the newest first."""
-    words = searches(follows)
-    if not words:
+    if not searches(follows):
         return changes.at(session, session.scalars(_seqs(follows, before).limit(limit)))
     own = set(session.scalars(_seqs(follows, before).limit(limit)))
     found: list[Change] = []
@@ -93,7 +123,7 @@ def read(
     while len(found) < limit and looked_at < _SEARCHED:
         chunk = changes.read(session, before=before, limit=_CHUNK)
         for change in chunk:
-            if change.seq in own or any(holds(one, texts(change)) for one in words):
+            if change.seq in own or any(meets(change, one) for one in follows):
                 found.append(change)
         looked_at += len(chunk)
         if len(chunk) < _CHUNK:
@@ -151,7 +181,3 @@ def _strings(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from _strings(one)
-
-
-def _folded(value: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import quopri
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, func, or_, select
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from tracker.models import Activity, Delivery, Digest, Follow, Issue, Piece, Subscriber
 from tracker.queries import changes
 from tracker.queries.changes import Change
+from tracker.queries.follows import meets
 from tracker.vocabulary import (
     Channel,
     DeliveryKind,
@@ -22,7 +22,6 @@ from tracker.vocabulary import (
     Disclosure,
     Frequency,
     IssueState,
-    Scope,
     SubscriberState,
 )
 
@@ -96,7 +95,7 @@ def coming(session: Session, *, now: dt.datetime, until: dt.datetime) -> Coming:
         told = tuple(
             change
             for change in news
-            if change.seq > group.seen_seq and any(_meets(change, follow) for follow in group.follows)
+            if change.seq > group.seen_seq and any(meets(change, follow) for follow in group.follows)
         )
         count = sum(moments.values())
         if not told:
@@ -244,33 +243,6 @@ def _due_groups(
         assert moment is not None  # None is never due.
         groups[row[0], row[1], row[2], row[3]][1][moment, frequency] += row[6]
     return groups  # type: ignore[return-value]
-
-
-def _meets(change: Change, follow: Follow) -> bool:
-    """Whether a change is about what is followed."""
-    if follow.scope is Scope.EVERYTHING:
-        return True
-    if follow.scope is Scope.REPORT:
-        return change.report.id == follow.report_id
-    if follow.scope is Scope.RECOMMENDATION:
-        return any(one.id == follow.recommendation_id for one in change.recommendations)
-    if follow.scope is Scope.THEME:
-        return any(theme.slug == follow.value for one in change.recommendations for theme in one.themes)
-    if follow.scope is Scope.COUNTRY:
-        return change.report.country == follow.value
-    looked_for, words = _folded(follow.value).split(), _folded(" ".join(_words(change)))
-    return bool(looked_for) and all(word in words for word in looked_for)
-
-
-def _words(change: Change) -> Iterable[str]:
-    yield from (change.report.title, change.report.short_title, change.report.country)
-    for one in change.recommendations:
-        yield from (one.reference, one.title, one.text)
-    yield from (value for value in (change.content or {}).values() if isinstance(value, str))
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _counted(session: Session, issues: Sequence[Issue]) -> list[Run]:

@@ -38,7 +38,8 @@ from tracker.models import (
 )
 from tracker.queries import board
 from tracker.services import deliveries, ledger, news, schedule
-from tracker.services.news import Change, News, Told, Wish
+from tracker.services.choices import Followed
+from tracker.services.news import Change, News, Told
 from tracker.services.schedule import Rhythm, Slot
 from tracker.vocabulary import (
     Channel,
@@ -85,7 +86,7 @@ class Rendered:
 
 
 @dataclass(frozen=True)
-class Followed:
+class Names:
     """What somebody follows, by name."""
 
     everything: bool
@@ -142,7 +143,7 @@ class Composer(Protocol):
     def foot(self, facts: Facts, checkpoint: str | None, overdue: Sequence[Overdue]) -> Rendered:
         """Reviews overdue, and whether it is really from us."""
 
-    def own(self, facts: Facts, rhythm: Rhythm, followed: Followed) -> Rendered:
+    def own(self, facts: Facts, rhythm: Rhythm, followed: Names) -> Rendered:
         """Why the person gets this, and their links: raw, with places for them."""
 
 
@@ -192,7 +193,7 @@ class Desk:
 
     to_seq: int
     news: dict[int, News] = field(default_factory=dict)
-    wishes: dict[str, tuple[Wish, ...]] = field(default_factory=dict)
+    wishes: dict[str, tuple[Followed, ...]] = field(default_factory=dict)
     rendered: dict[tuple[Any, ...], Rendered] = field(default_factory=dict)
     overdue: dict[tuple[dt.date, int], tuple[tuple[int, Overdue], ...]] = field(default_factory=dict)
     pieces: dict[str, int] = field(default_factory=dict)
@@ -503,24 +504,24 @@ def _news(session: Session, desk: Desk, from_seq: int) -> News:
     return desk.news[from_seq]
 
 
-def _wishes(session: Session, desk: Desk, group: Group) -> tuple[Wish, ...]:
+def _wishes(session: Session, desk: Desk, group: Group) -> tuple[Followed, ...]:
     key = group.like["follow_key"]
     if key not in desk.wishes:
         rows = session.scalars(
             select(Follow).where(Follow.subscriber_id == group.example).order_by(Follow.id)
         )
         desk.wishes[key] = tuple(
-            Wish(row.scope, row.report_id, row.recommendation_id, row.value) for row in rows
+            Followed(row.scope, row.report_id, row.recommendation_id, row.value) for row in rows
         )
     return desk.wishes[key]
 
 
-def _followed(session: Session, wishes: Sequence[Wish]) -> Followed:
+def _followed(session: Session, wishes: Sequence[Followed]) -> Names:
     def values(scope: Scope) -> list[str]:
         return [wish.value for wish in wishes if wish.scope is scope]
 
     reports = [wish.report_id for wish in wishes if wish.scope is Scope.REPORT]
-    return Followed(
+    return Names(
         any(wish.scope is Scope.EVERYTHING for wish in wishes),
         tuple(session.scalars(select(Report.short_title).where(Report.id.in_(reports)).order_by(Report.id)))
         if reports

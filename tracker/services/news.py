@@ -5,8 +5,7 @@ Read once for everybody who was told up to the same place; what one person follo
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,9 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from tracker.models import LedgerEntry, LedgerTopic, Recommendation, Report
+from tracker.queries.follows import meets
 from tracker.services import ledger
+from tracker.services.choices import Followed
 from tracker.vocabulary import SILENT, EntryKind, Scope
 
 CORRECTED = frozenset({EntryKind.REPORT_CORRECTED, EntryKind.EVIDENCE_CORRECTED, EntryKind.FINDING_CORRECTED, EntryKind.REPLY_CORRECTED})  # fmt: skip
@@ -28,16 +29,6 @@ _ORDER = {
     EntryKind.REPLY_PUBLISHED: 4,
     EntryKind.EVIDENCE_PUBLISHED: 5,
 }
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One thing that somebody follows, as plain data: the same as a `Follow` row."""
-
-    scope: Scope
-    report_id: int | None = None
-    recommendation_id: int | None = None
-    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,15 +47,6 @@ class Change:
     def is_correction(self) -> bool:
         """Whether it stands first, and travels to whoever was told what it corrects."""
         return self.kind in CORRECTED
-
-    @cached_property
-    def words(self) -> str:
-        """All that a search looks through, in the form that `folded` gives."""
-        parts = [self.report.title, self.report.short_title, self.report.country]
-        for one in self.recommendations:
-            parts += [one.reference, one.title, one.text]
-        parts += _texts(self.content)
-        return folded(" ".join(parts))
 
 
 @dataclass(frozen=True)
@@ -88,11 +70,6 @@ class News:
     def by_seq(self) -> dict[int, Change]:
         """The changes by their entries."""
         return {change.seq: change for change in self.changes}
-
-
-def folded(text: str) -> str:
-    """Text as searches compare it: compatibility forms and letter case do not count."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read(session: Session, from_seq: int, to_seq: int) -> News:
@@ -136,12 +113,12 @@ def read(session: Session, from_seq: int, to_seq: int) -> News:
     return News(from_seq, to_seq, tuple(changes))
 
 
-def pick(news: News, wishes: Sequence[Wish], extra: Sequence[Change] = ()) -> tuple[Told, ...]:
+def pick(news: News, wishes: Sequence[Followed], extra: Sequence[Change] = ()) -> tuple[Told, ...]:
     """What of it somebody with these wishes is told, in the order of telling, each once.
 
     `extra` are corrections of what they were told, whether they follow it or not.
     """
-    found = [change for change in news.changes if any(_meets(change, wish) for wish in wishes)]
+    found = [change for change in news.changes if any(meets(change, wish) for wish in wishes)]
     seqs = {change.seq for change in found}
     more = [change for change in extra if change.seq not in seqs]
     single = {wish.recommendation_id for wish in wishes if wish.scope is Scope.RECOMMENDATION}
@@ -173,32 +150,6 @@ def corrects(change: Change) -> tuple[str, ...]:
 def _place(change: Change, single: set[int | None]) -> Recommendation | None:
     # Told once: at the first recommendation it is about, of those this person follows.
     return next((one for one in change.recommendations if not single or one.id in single), None)
-
-
-def _meets(change: Change, wish: Wish) -> bool:
-    if wish.scope is Scope.EVERYTHING:
-        return True
-    if wish.scope is Scope.REPORT:
-        return change.report.id == wish.report_id
-    if wish.scope is Scope.RECOMMENDATION:
-        return any(one.id == wish.recommendation_id for one in change.recommendations)
-    if wish.scope is Scope.THEME:
-        return any(theme.slug == wish.value for one in change.recommendations for theme in one.themes)
-    if wish.scope is Scope.COUNTRY:
-        return change.report.country == wish.value
-    words = folded(wish.value).split()
-    return bool(words) and all(word in change.words for word in words)
-
-
-def _texts(value: object) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
 
 
 def _folded(entries: Sequence[LedgerEntry]) -> dict[int, dict[str, Any]]:
