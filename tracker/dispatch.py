@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from flask import Flask
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from tracker import db, emails, journal_rounds, mailer, openpgp
 from tracker.config import Config
 from tracker.emails.digest import Composer, Links, make, shared_lines
+from tracker.errors import Conflict
 from tracker.keyring import Keyring
 from tracker.mailer import Lines, Outcome, Parcel, Result
 from tracker.models import Delivery, Issue, Subscriber
@@ -86,32 +87,37 @@ def _compose(
 ) -> int:
     with db.reading(), _transaction(engine) as session:
         draft = digests.plan(session, group, desk, now=now)
-    if draft.told:
-        with _transaction(engine) as session:
-            number = issues.open_issue(session, config_hold=config.hold_digests, now=now).id
-        # Composed before the writer's place is taken, so that people who save something do not wait.
-        with db.reading(), _transaction(engine) as session:
-            draft = digests.write(
-                session,
-                draft,
-                desk,
-                Composer(config),
-                issue=number,
-                review_months=config.review_months,
-            )
     kept, more = 0, True
     while more:
-        with _transaction(engine) as session:
-            count, more = digests.keep(
-                session,
-                draft,
-                desk,
-                keys=keys,
-                domain=config.mail_from.rpartition("@")[2],
-                now=now,
-                jitter=dt.timedelta(minutes=config.digest_jitter_minutes),
-                most=_MOST_KEPT,
-            )
+        if draft.told and draft.facts is None:
+            with _transaction(engine) as session:
+                number = issues.open_issue(session, config_hold=config.hold_digests, now=now).id
+            # Composed before the writer's place is taken, so that people who save something do not wait.
+            with db.reading(), _transaction(engine) as session:
+                draft = digests.write(
+                    session,
+                    draft,
+                    desk,
+                    Composer(config),
+                    issue=number,
+                    review_months=config.review_months,
+                )
+        try:
+            with _transaction(engine) as session:
+                count, more = digests.keep(
+                    session,
+                    draft,
+                    desk,
+                    keys=keys,
+                    domain=config.mail_from.rpartition("@")[2],
+                    now=now,
+                    jitter=dt.timedelta(minutes=config.digest_jitter_minutes),
+                    most=_MOST_KEPT,
+                )
+        except Conflict:
+            # Released or discarded in this moment: the rest belongs to the next issue, which `open_issue` finds.
+            draft = replace(draft, facts=None)
+            continue
         kept += count
     return kept
 

@@ -74,7 +74,12 @@ def after_dot() -> None:
 
 
 def after_250() -> None:
-    dispatch.Round._settle = die  # type: ignore[method-assign]
+    settle = dispatch.Round._settle
+
+    def die_or_settle(self: dispatch.Round, *arguments: Any) -> None:
+        die() if self.unnoted else settle(self, *arguments)
+
+    dispatch.Round._settle = die_or_settle  # type: ignore[method-assign]
 
 
 def after_commit() -> None:

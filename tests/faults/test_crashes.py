@@ -23,9 +23,9 @@ from tracker import create_app, jobs
 from tracker.config import Config
 from tracker.dispatch import Round
 from tracker.keyring import Keyring
-from tracker.models import Delivery, Digest, Report, Subscriber
-from tracker.services import subscriptions
-from tracker.vocabulary import DeliveryState, EntryKind, SubscriberState
+from tracker.models import Delivery, Digest, Issue, Report, Subscriber
+from tracker.services import issues, subscriptions
+from tracker.vocabulary import DeliveryState, EntryKind, HoldReason, IssueState, Role, SubscriberState
 
 ROOT = Path(__file__).resolve().parents[2]
 SEVEN = dt.datetime(2026, 11, 23, 7, 0, tzinfo=dt.UTC)
@@ -188,7 +188,13 @@ def test_an_address_refused_for_good_is_not_written_to_again(
 
 
 def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
-    app: Flask, inbox: Inbox, session: Session, keys: Keyring, config: Config, now: dt.datetime
+    app: Flask,
+    inbox: Inbox,
+    session: Session,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
+    make: Factory,
 ) -> None:
     for number in range(7):
         follower(session, keys, config, now, f"r{number}@arvenia.example").seen_seq = 0
@@ -202,7 +208,13 @@ def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
     assert [entry["event"] for entry in log if entry["log_level"] == "error"] == ["relay-refuses-our-mails"]
     assert "@" not in str(log)
     inbox.answers.clear()
-    assert jobs.tick(app, SEVEN + 2 * MINUTE)["sent"] == 8
+    # The issue waits until a person has looked; then everybody gets it.
+    assert jobs.tick(app, SEVEN + 2 * MINUTE)["sent"] == 0
+    issue = session.scalars(select(Issue)).one()
+    assert (issue.state, issue.held_because) == (IssueState.HELD, HoldReason.REFUSED)
+    issues.release(session, issue, account=make.account(Role.ADMIN, password_hash="x"), needed=1, now=SEVEN)
+    session.commit()
+    assert jobs.tick(app, SEVEN + 10 * MINUTE)["sent"] == 8
 
 
 def test_a_relay_that_is_down_costs_time_and_nothing_else(

@@ -346,7 +346,6 @@ def test_dissent_is_told_after_its_finding_and_goes_with_it(
         "finding-published finding/k1",
         "dissent-published dissent/d1",
         "evidence-published evidence/1",
-        "foot",
     ]
 
     events.dissent("d2", "k1")  # On its own, to a finding that was told before.

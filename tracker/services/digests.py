@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from tracker.errors import Conflict
 from tracker.models import (
     Delivery,
     Digest,
@@ -42,11 +43,13 @@ from tracker.services.choices import Followed
 from tracker.services.news import Change, News, Told
 from tracker.services.schedule import Rhythm, Slot
 from tracker.vocabulary import (
+    N_,
     Channel,
     DeliveryKind,
     DeliveryState,
     Disclosure,
     Frequency,
+    IssueState,
     Scope,
     SubscriberState,
 )
@@ -294,7 +297,8 @@ def keep(
     """Give up to `most` of the group their delivery, and move their place on: (how many, whether some are left).
 
     Whom another process was quicker with, or who left or changed anything meanwhile, is not in the group any more.
-    Where nothing happened all of them are moved on at once and nobody gets anything.
+    Where nothing happened all of them are moved on at once and nobody gets anything. Raises Conflict if the draft's issue
+    takes no more digests: write it for another one.
     """
     moved = {
         "next_local_date": draft.following.day,
@@ -723,8 +727,13 @@ def _digest_row(session: Session, draft: Draft, desk: Desk, now: dt.datetime) ->
     """The digest's row, made by whoever is first."""
     assert draft.facts is not None
     known = select(Digest.id).where(Digest.content_key == draft.content_key)
-    # Two processes at once: the issue's row is locked by the first, and the second finds what it made.
-    session.execute(select(Issue.id).where(Issue.id == draft.facts.number).with_for_update())
+    # Two processes at once: the issue's row is locked by the first, and the second finds what it made. And nothing is
+    # put into an issue that people have begun to release, or discarded: what they saw is what goes out.
+    issue = session.execute(
+        select(Issue.state, Issue.first_releaser_id).where(Issue.id == draft.facts.number).with_for_update()
+    ).one()
+    if issue.state is IssueState.DISCARDED or issue.first_releaser_id is not None:
+        raise Conflict(N_("This issue takes no more digests."))
     found = session.scalar(known)
     if found is not None:
         return found
