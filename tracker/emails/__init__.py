@@ -16,7 +16,7 @@ from email.utils import format_datetime
 
 import css_inline
 from flask import render_template
-from flask_babel import get_locale
+from flask_babel import force_locale, get_locale
 
 from tracker.config import Config
 from tracker.emails.words import grade_words, rhythm_words, two_sentences, wrap
@@ -45,16 +45,18 @@ _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=
 
 def confirmation(asked: Confirmation, *, config: Config, now: dt.datetime) -> Mail:
     """The mail that asks whether it was you. It does not say what was chosen."""
-    return mail(
-        "confirmation",
-        asked.recipient,
-        asked.name,
-        config=config,
-        now=now,
-        confirm_url=f"{config.public_url}/follow/confirm/{asked.token}",
-        manage_url=f"{config.public_url}/follow/manage/{asked.manage_token}" if asked.manage_token else None,
-        hours=config.confirm_link_hours,
-    )
+    manage_url = f"{config.public_url}/follow/manage/{asked.manage_token}" if asked.manage_token else None
+    with force_locale(asked.language):
+        return mail(
+            "confirmation",
+            asked.recipient,
+            asked.name,
+            config=config,
+            now=now,
+            confirm_url=f"{config.public_url}/follow/confirm/{asked.token}",
+            manage_url=manage_url,
+            hours=config.confirm_link_hours,
+        )
 
 
 def mail(
