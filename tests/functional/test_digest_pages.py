@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from flask import Flask
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.functional.conftest import Client
 from tests.mail import Events, follower
-from tracker import jobs
+from tracker import dispatch, jobs
 from tracker.cli import main
 from tracker.config import Config
 from tracker.keyring import Keyring
-from tracker.models import Account
-from tracker.vocabulary import Role
+from tracker.models import Account, Digest
+from tracker.vocabulary import EntryKind, Role
 
 DAY = dt.timedelta(days=1)
 
@@ -66,6 +67,7 @@ def test_a_period_with_nothing_new_is_not_shown(
 def test_how_many_there_were_is_rounded(
     count: int,
     shown: str,
+    app: Flask,
     client: Client,
     session: Session,
     make: Factory,
@@ -73,23 +75,52 @@ def test_how_many_there_were_is_rounded(
     config: Config,
     now: dt.datetime,
 ) -> None:
-    from tracker.models import Digest
-
+    Events(session, make.report(), now).evidence(1)
     for number in range(count):
-        subscriber = follower(session, keys, config, now, f"r{number}@arvenia.example")
-        session.add(
-            Digest(
-                subscriber=subscriber,
-                period="weekly/2026-11-23",
-                from_seq=number,
-                to_seq=50,
-                changes=1,
-                created_at=now,
-            )
-        )
+        follower(session, keys, config, now, f"r{number}@arvenia.example").seen_seq = 0
     session.commit()
+    dispatch.compose_due(app, now + DAY)
 
-    assert shown in client.get("/digests").text
+    page = client.get("/digests")
+    assert shown in page.text
+    # A code that few people got is not listed: it would show what a few people follow.
+    session.rollback()
+    code = session.scalars(select(Digest.code)).one()
+    assert (code in page.text) == (count >= 10)
+
+
+def test_whoever_has_the_number_and_the_code_sees_what_the_digest_said(
+    client: Client, app: Flask, owed: Events, session: Session, now: dt.datetime
+) -> None:
+    owed.finding("k1")
+    jobs.tick(app, now + DAY)
+    session.rollback()
+    digest = session.scalars(select(Digest)).one()
+
+    # As people type it, with letters that are read wrongly.
+    typed = digest.code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
+    page = client.get(f"/digests?number={digest.issue_id}&code={typed}")
+    assert "is ours" in page.text
+    assert "<script>alert(1)</script> Court register" in page.text
+    assert "Contrary action" in page.text
+    assert "unsubscribe" not in page.text
+
+    owed.withdrawal(EntryKind.EVIDENCE_WITHDRAWN, "evidence/1")
+    page = client.get(f"/digests?number={digest.issue_id}&code={digest.code}")
+    assert "Court register" not in page.text
+    assert "Contrary action" in page.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["number=1&code=AAAA-AAAA", "number=x&code=", "number=99999999999&code=%7F", "number=1&code=\u0661"],
+)
+def test_a_forged_number_or_code_is_told(
+    client: Client, app: Flask, owed: Events, now: dt.datetime, query: str
+) -> None:
+    jobs.tick(app, now + DAY)
+
+    assert "We have sent no digest with this number and code" in client.get(f"/digests?{query}").text
 
 
 def test_an_admin_reads_the_outbox(
@@ -97,8 +128,7 @@ def test_an_admin_reads_the_outbox(
 ) -> None:
     admin = as_somebody(ada)
     assert "Nothing has been written here yet" in admin.get("/outbox").text
-    jobs.compose_due(app, now + DAY)
-    jobs.send_due(app, now + DAY)
+    jobs.tick(app, now + DAY)
 
     page = admin.get("/outbox")
     assert "Your digest of 23 November 2026" in page.text
@@ -139,6 +169,7 @@ def command(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
     monkeypatch.setenv("TRACKER_DATABASE_URL", config.sqlalchemy_url)
     monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
+    monkeypatch.setenv("TRACKER_DIGEST_JITTER_MINUTES", "0")
     return lambda *words: CliRunner().invoke(main, ["digests", *words])
 
 

@@ -162,3 +162,71 @@ def test_foreign_keys_are_enforced_again_after_a_migration(engine: Engine, datab
     if database == "sqlite":
         with engine.connect() as connection:
             assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+
+def test_digests_of_older_releases_are_kept_and_what_was_not_sent_is_told_again(
+    empty_database: str,
+) -> None:
+    engine = db.make_engine(empty_database)
+    db.upgrade(engine, "0008_custody_chain")
+    moment = "2026-11-23 07:00:00.000000" + ("+00:00" if engine.dialect.name == "postgresql" else "")
+    people = {1: "sent", 2: "sent", 3: "pending", 4: "data-sent"}
+    with engine.begin() as connection:
+        for number, state in people.items():
+            connection.execute(
+                text(
+                    "INSERT INTO subscriber (id, key, address_hash, address_sealed, state, frequency, weekday, month_day,"
+                    " hour, timezone, language, created_at, manage_token_hash, leave_token_hash, seen_seq)"
+                    " VALUES (:id, :name, :name, :bytes, 'confirmed', 'weekly', 0, 1, 7, 'UTC', 'en', :at, :name, :name, 9)"
+                ),
+                {"id": number, "name": f"s{number}", "bytes": b"sealed", "at": moment},
+            )
+            connection.execute(
+                text("INSERT INTO follow (id, subscriber_id, scope) VALUES (:id, :id, 'everything')"),
+                {"id": number},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO digest (id, subscriber_id, period, from_seq, to_seq, changes, created_at)"
+                    " VALUES (:id, :id, 'weekly/2026-11-23', 4, 9, 5, :at)"
+                ),
+                {"id": number, "at": moment},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO delivery (id, kind, subscriber_id, digest_id, message_id, message_sealed, state, created_at,"
+                    " due_at, attempts, ambiguous) VALUES (:id, 'digest', :id, :id, :name, :bytes, :state, :at, :at, 1, 0)"
+                ),
+                {"id": number, "name": f"<{number}@x>", "bytes": b"mail", "state": state, "at": moment},
+            )
+
+    db.upgrade(engine)
+    with engine.connect() as connection:
+        # They said the same, so they are one now, with four people's deliveries less the one that was not sent.
+        assert connection.execute(text("SELECT from_seq, to_seq, changes FROM digest")).all() == [(4, 9, 5)]
+        assert connection.execute(
+            text("SELECT subscriber_id, period, state, from_seq FROM delivery ORDER BY id")
+        ).all() == [
+            (1, "weekly/2026-11-23", "sent", 4),
+            (2, "weekly/2026-11-23", "sent", 4),
+            (4, "weekly/2026-11-23", "uncertain", 4),
+        ]
+        assert connection.scalars(text("SELECT seen_seq FROM subscriber ORDER BY id")).all() == [9, 9, 4, 9]
+        keys = set(connection.scalars(text("SELECT follow_key FROM subscriber")))
+    from tracker.services.choices import EVERYTHING, follow_key
+
+    assert keys == {follow_key(EVERYTHING)}
+
+    db.downgrade(engine, "0008_custody_chain")
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT id FROM subscriber ORDER BY id")).all() == [1, 2, 3, 4]
+        assert connection.execute(
+            text("SELECT subscriber_id, period, from_seq FROM digest ORDER BY id")
+        ).all() == [(number, "weekly/2026-11-23", 4) for number in (1, 2, 4)]
+        assert connection.scalars(text("SELECT state FROM delivery ORDER BY id")).all() == [
+            "sent",
+            "sent",
+            "uncertain",
+        ]
+    db.upgrade(engine)
+    engine.dispose()

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from tests.factories import Factory
 from tests.mail import follower
-from tracker import create_app, jobs, verifier
+from tracker import create_app, dispatch, jobs, verifier
 from tracker.config import Config
 from tracker.errors import NotFound
 from tracker.keyring import Keyring
@@ -290,7 +290,7 @@ def test_a_day_on_which_only_a_root_came_gives_nobody_a_digest(
     begun.commit()
     assert jobs.seal_days(app, now + DAY) == 1
 
-    assert jobs.compose_due(app, now + DAY) == {"nothing new": 1}
+    assert dispatch.compose_due(app, now + DAY) == {"nothing new": 1}
 
 
 def test_the_command_line_seals_discloses_and_the_standalone_program_agrees(

@@ -18,7 +18,7 @@ from tracker import db
 from tracker.config import ROOT
 from tracker.errors import InvalidFile
 from tracker.keyring import Keyring
-from tracker.models import Base, Clause, Evidence, Finding, LedgerEntry, Recommendation, Reply, Report
+from tracker.models import Base, Clause, Evidence, Finding, LedgerEntry, Recommendation, Reply, Report, Theme
 from tracker.services import audit, findings, ledger, report_file, reports
 from tracker.services import evidence as evidence_service
 from tracker.vocabulary import Direction, EntryKind, Grade, Precision, Role, SourceType, State, Visibility
@@ -363,6 +363,27 @@ def test_corrected_official_words_become_one_dated_change(
         ).changes
         == []
     )
+
+
+def test_themes_come_from_the_file_and_are_shared_between_reports(load: Any, session: Session) -> None:
+    load()
+    loaded = select(LedgerEntry).where(LedgerEntry.kind == EntryKind.REPORT_LOADED)
+    before = ledger.content_of(session.scalars(loaded).one())
+    assert before is not None
+    assert "themes" not in before["recommendations"][0]
+
+    themes = 'title = "Tell families"\nthemes = ["Détention", "Family life", "détention"]'
+    summary = load(('title = "Tell families"', themes))
+
+    assert summary.changes == ["recommendations/88-b/themes corrected"]
+    words = ledger.content_of(newest(session))
+    assert words is not None
+    assert words["changes"] == [
+        {"what": "recommendations/88-b/themes", "was": None, "now": "Détention, Family life"}
+    ]
+    assert words["recommendations"][1]["themes"] == ["Détention", "Family life"]
+    assert session.scalars(select(Theme.slug).order_by(Theme.slug)).all() == ["detention", "family-life"]
+    assert load(('title = "Tell families"', themes)).changes == []
 
 
 def test_corrected_evidence_says_what_was_wrong_and_keeps_its_number(load: Any, session: Session) -> None:

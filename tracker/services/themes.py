@@ -15,7 +15,9 @@ from tracker.models import Theme
 
 def of_names(session: Session, names: Iterable[str]) -> list[Theme]:
     """The themes of these names, made where they are new, by name and each once."""
-    wanted = {slug(name): name for name in names}
+    wanted: dict[str, str] = {}
+    for name in names:
+        wanted.setdefault(slug(name), name)
     found = {theme.slug: theme for theme in session.scalars(select(Theme).where(Theme.slug.in_(wanted)))}
     for key, name in wanted.items():
         if key not in found:
