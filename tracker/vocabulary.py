@@ -372,7 +372,7 @@ class Disclosure(Word):
     """How much a mail may say to whoever sees it: the provider, the network, somebody who takes the telephone."""
 
     FULL = "full", N_("Everything: what changed and why")
-    TITLES = "titles", N_("Titles only: what changed, not why")
+    TITLES = "titles", N_("Titles only: what it is about, not what was found")
     NOTICE = "notice", N_("Nothing: only that there is something new, with a link")
 
 

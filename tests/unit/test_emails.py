@@ -367,7 +367,7 @@ def test_every_line_can_pass_any_server(
     assert not read(content).defects
 
 
-def test_titles_only_tells_what_changed_and_not_why(
+def test_titles_only_tells_what_it_is_about_and_not_what_was_found(
     session: Session, keys: Keyring, config: Config, now: dt.datetime, events: Events
 ) -> None:
     follower(
@@ -384,8 +384,10 @@ def test_titles_only_tells_what_changed_and_not_why(
     [content] = mail.unsent(session, config, now)
 
     for part in parts(content):
-        assert "Contrary action" in part
+        assert "88(a) Release people held without charge" in part
+        assert "Clause a: Release" in part
         assert "Court register 1" in part
+        assert "Contrary action" not in part
         assert "decree" not in part
         assert "register shows it" not in part
 
