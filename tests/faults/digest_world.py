@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from email import message_from_bytes
 from pathlib import Path
 
 from flask import Flask
@@ -28,7 +29,7 @@ from sqlalchemy.orm import Session
 from tests.factories import Factory
 from tests.faults.digest_child import Order
 from tests.faults.storage_table import fresh
-from tests.mail import DAILY, Events, follower, parts, read
+from tests.mail import DAILY, Events, follower
 from tests.smtp import Mail, Server
 from tracker import config as settings
 from tracker import create_app, db, jobs, keyring
@@ -44,7 +45,7 @@ SEVEN = dt.datetime(2026, 11, 23, 7, 0, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
 LEASE = 21 * MINUTE
 _ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.CLAIMED, DeliveryState.DATA_SENT)
-_TOLD = re.compile(r"/evidence/(\d+)\s").findall
+_TOLD = re.compile(rb"/evidence/(\d+)\s").findall
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class World:
         by_address = {one.address: one.id for one in self.people}
         copies: dict[int, dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
         for mail in mails:
-            copies[by_address[mail.recipient]][str(read(mail.message)["Message-ID"])].append(mail.message)
+            copies[by_address[mail.recipient]][_message_id(mail.message)].append(mail.message)
         row.people = len(copies)
         days = range(first, self.day + 1)
         found: dict[int | None, list[Delivery]] = defaultdict(list)
@@ -272,7 +273,7 @@ class World:
             if len(set(mails)) != 1:
                 row.same = False
                 wrong("copies differ")
-            told += [int(number) for number in _TOLD(parts(mails[0])[0])]
+            told += _told(mails[0])
         if copies:
             wrong("accepted a mail of no delivery")
         if told and self.gone.get(person.id):
@@ -297,6 +298,18 @@ class World:
             if missing or twice:
                 found.append(f"person {person.id}: never {sorted(missing)}, twice {sorted(twice)}")
         return found
+
+
+def _message_id(content: bytes) -> str:
+    found = re.search(rb"\r\nMessage-ID: (\S+)\r\n", content)
+    return found.group(1).decode() if found else ""
+
+
+def _told(content: bytes) -> list[int]:
+    """The numbers of the evidence that its text tells, read by the standard library."""
+    # The quick old parser: thousands of mails are looked at.
+    text = message_from_bytes(content).get_payload(0).get_payload(decode=True)  # type: ignore[union-attr]
+    return [int(number) for number in _TOLD(text)]
 
 
 def period(day: int) -> str:
