@@ -219,7 +219,7 @@ def data_sent(session: Session, batch: Sequence[Ready], *, now: dt.datetime) -> 
                 Delivery.lease_owner == owner,
                 Delivery.state == DeliveryState.CLAIMED,
             )
-            # Whoever leaves in this moment has left before, or after their mail is on its way.
+            # Locked: a sender that is stopped here for longer than its lease must not overwrite what others did since.
             .with_for_update(of=Delivery)
         )
     }
@@ -286,15 +286,22 @@ def refused(session: Session, owner: str, number: int, *, answer: str, now: dt.d
 def retry(session: Session, owner: str, number: int, *, answer: str, now: dt.datetime) -> None:
     """Not taken this time: try again later, for three days; then the next digest says it all."""
     row = session.execute(
-        select(Delivery.created_at, Delivery.attempts, Delivery.subscriber_id, Delivery.from_seq).where(
-            Delivery.id == number
-        )
+        select(
+            Delivery.created_at,
+            Delivery.attempts,
+            Delivery.subscriber_id,
+            Delivery.from_seq,
+            _told_by_the_next().label("told_by_the_next"),
+        ).where(Delivery.id == number)
     ).one_or_none()
     if row is None:
         return
+    if row.told_by_the_next:
+        _finish(session, owner, [number], DeliveryState.CANCELLED, answer, now)
+        return
     if now - row.created_at >= GIVE_UP_AFTER:
         if _finish(session, owner, [number], DeliveryState.EXPIRED, answer, now) and row.from_seq is not None:
-            tell_again(session, row.subscriber_id, row.from_seq)
+            tell_again(session, row.subscriber_id, row.from_seq, now=now)
         return
     put_back(
         session,
@@ -335,17 +342,36 @@ def cancel(session: Session, owner: str, number: int, *, now: dt.datetime, tell:
     ).one_or_none()
     done = _finish(session, owner, [number], DeliveryState.CANCELLED, None, now)
     if done and tell and row is not None and row.from_seq is not None:
-        tell_again(session, row.subscriber_id, row.from_seq)
+        tell_again(session, row.subscriber_id, row.from_seq, now=now)
 
 
-def tell_again(session: Session, subscriber_id: int | None, from_seq: int) -> None:
-    """Let somebody's next digest begin at this place again."""
+def tell_again(session: Session, subscriber_id: int | None, from_seq: int, *, now: dt.datetime) -> None:
+    """Let somebody's next digest begin at this place again. What came after it and still waits is in that one too."""
     session.execute(
         update(Subscriber)
         .where(Subscriber.id == subscriber_id, Subscriber.seen_seq > from_seq)
         .values(seen_seq=from_seq)
         .execution_options(synchronize_session=False)
     )
+    cancel_told_by_the_next(session, Delivery.subscriber_id == subscriber_id, now=now)
+
+
+def cancel_told_by_the_next(session: Session, *conditions: ColumnElement[bool], now: dt.datetime) -> int:
+    """Cancel the waiting digests of people whose next digest begins before them, so that nothing is told twice."""
+    return _rows(
+        session,
+        Delivery.state == DeliveryState.PENDING,
+        _told_by_the_next(),
+        *conditions,
+        state=DeliveryState.CANCELLED,
+        message_sealed=None,
+        done_at=now,
+    )
+
+
+def _told_by_the_next() -> ColumnElement[bool]:
+    begins = Subscriber.seen_seq <= Delivery.from_seq  # Not true of mails that tell nothing: there it is NULL.
+    return exists().where(Subscriber.id == Delivery.subscriber_id, begins)
 
 
 def cancel_for(session: Session, subscriber: Subscriber, *, now: dt.datetime) -> None:
@@ -375,6 +401,7 @@ def _wanted(now: dt.datetime) -> ColumnElement[bool]:
         Delivery.kind != DeliveryKind.CONFIRMATION,
         subscriber(Subscriber.state == SubscriberState.CONFIRMED, Subscriber.channel == Channel.EMAIL),
         ~gone,
+        ~_told_by_the_next(),
     )
     team = exists().where(Account.id == Delivery.account_id, Account.active)
     return or_(confirmation, other, team)

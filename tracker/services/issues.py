@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tracker.errors import Conflict, NotFound
 from tracker.models import Account, Delivery, Issue, Subscriber
-from tracker.services import activity
+from tracker.services import activity, deliveries
 from tracker.services.sending import SAME_PERSON, check_admin
 from tracker.vocabulary import N_, DeliveryState, HoldReason, IssueState
 
@@ -147,7 +147,8 @@ def sweep(session: Session, *, now: dt.datetime) -> int:
         update(Delivery).where(*waiting).values(state=DeliveryState.CANCELLED, message_sealed=None, done_at=now),
         execution_options=quiet,
     )  # fmt: skip
-    return int(gone.rowcount)  # type: ignore[attr-defined]
+    count = int(gone.rowcount)  # type: ignore[attr-defined]
+    return count + deliveries.cancel_told_by_the_next(session, now=now) if count else 0
 
 
 def hold(
