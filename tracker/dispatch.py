@@ -19,6 +19,7 @@ import structlog
 from flask import Flask
 from flask_babel import force_locale
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tracker import db, emails, journal_rounds, mailer, openpgp
@@ -48,6 +49,8 @@ _STOP_AFTER = 5
 #: Digests whose joined bytes a sender keeps at hand.
 _MOST_BODIES = 200
 _MINUTE = dt.timedelta(minutes=1)
+#: Seconds between the attempts to note the last answers while the database is gone.
+_PAUSES = (0.2, 1, 3, 10, 30)
 
 
 def compose_due(
@@ -227,9 +230,14 @@ class Round:
             assert self.connection is not None
             size = self._most(self.at_once)
             batch, left = left[:size], left[size:]
-            may = self._note(engine, batch, at)
+            try:
+                may = self._note(engine, batch, at)
+            except DBAPIError as error:
+                # The answers to the last batch are known here and nowhere else: `_lay_back` tries again to note them.
+                _log.error("answers-not-noted-yet", error=type(error).__name__)
+                may, good = None, False
             if may is None:
-                # Something was published, perhaps withdrawn: made again from what the record says now.
+                # Or something was published, perhaps withdrawn: made again from what the record says now.
                 left = batch + left
                 break
             sending_since = time.monotonic()
@@ -247,14 +255,30 @@ class Round:
             ):
                 self.connection.close()
                 self.connection = None
-        at = moment + dt.timedelta(seconds=time.monotonic() - began)
-        if self.unnoted or left:
-            with _transaction(engine) as session:
-                self._settle(session, at)
-                if left:
-                    owner, numbers = left[0][0].claimed.lease_owner, [ready.claimed.id for ready, _ in left]
-                    deliveries.put_back(session, owner, numbers, due_at=at, tried=False)
+        self._lay_back(engine, left, moment + dt.timedelta(seconds=time.monotonic() - began))
         return good
+
+    def _lay_back(self, engine: Engine, left: Sequence[tuple[Ready, Parcel]], at: dt.datetime) -> None:
+        """Note the last answers, and lay back what was not begun. A database that is gone for a while is waited for:
+        an answer that is lost puts its mail in doubt.
+        """
+        if not self.unnoted and not left:
+            return
+        for pause in (*_PAUSES, None):
+            try:
+                with _transaction(engine) as session:
+                    self._settle(session, at)
+                    if left:
+                        owner = left[0][0].claimed.lease_owner
+                        numbers = [ready.claimed.id for ready, _ in left]
+                        deliveries.put_back(session, owner, numbers, due_at=at, tried=False)
+            except DBAPIError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                self._noted()
+                return
 
     def _connected(
         self, engine: Engine, left: Sequence[tuple[Ready, Parcel]], config: Config, at: dt.datetime
@@ -273,6 +297,7 @@ class Round:
                         deliveries.retry(
                             session, claimed.lease_owner, claimed.id, answer=str(error.answer), now=at
                         )
+                self._noted()
                 self.done["to be tried again"] += len(left)
                 _log.warning("relay-unreachable", answer=str(error.answer))
                 return False
@@ -291,8 +316,11 @@ class Round:
             if ledger.position(session) != self.position:
                 standing = digests.standing(session, told)
                 if any(self.bodies[number][0].pieces != standing.get(number) for number in told):
+                    session.commit()
+                    self._noted()
                     return None
             may = deliveries.data_sent(session, [ready for ready, _ in batch], now=at)
+        self._noted()
         self.done["not wanted any more"] += len(batch) - len(may)
         return may
 
@@ -302,7 +330,6 @@ class Round:
         issues_served = set()
         for ready, result in self.unnoted:
             one, outcome = ready.claimed, result.outcome
-            self.done[_WORDS[outcome]] += 1
             if outcome is Outcome.SENT:
                 taken.setdefault((one.lease_owner, result.answer), []).append(one.id)
                 issues_served.add(one.issue_id)
@@ -324,6 +351,11 @@ class Round:
                 self.served.add(issue_id)
         else:
             self.served.clear()
+
+    def _noted(self) -> None:
+        """The answers are committed."""
+        for _, result in self.unnoted:
+            self.done[_WORDS[result.outcome]] += 1
         self.unnoted = []
 
     def _prepare(

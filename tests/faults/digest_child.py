@@ -25,7 +25,7 @@ from flask import Flask
 from sqlalchemy import Engine, event, func, select
 
 from tracker import config as settings
-from tracker import create_app, db, dispatch, jobs, logs, mailer
+from tracker import create_app, db, dispatch, jobs, journal_rounds, logs, mailer
 from tracker.mailer import Patience
 from tracker.mailer.relay import Relay
 from tracker.models import Delivery
@@ -38,14 +38,14 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "composed, nothing claimed": (dispatch, "send_due", "before"),
     "claimed, not committed": (deliveries, "claim", "after"),
     "claimed": (dispatch.Round, "_prepare", "before"),
-    "connected": (dispatch.Round, "_send", "before"),
+    "connected": (dispatch.Round, "_note", "before"),
     "data_sent, not committed": (deliveries, "data_sent", "after"),
     "data_sent, no byte has left": (Relay, "send", "before"),
     "before a dot": (Relay, "_write", "before"),
     "after a dot": (Relay, "_write", "after"),
     "answered, nothing noted": (dispatch.Round, "_settle", "before"),
     "answers noted, not committed": (deliveries, "sent", "after"),
-    "answers committed": (dispatch.Round, "_settle", "after"),
+    "answers committed": (journal_rounds, "end", "before"),
 }
 #: Inside of `data_sent`: it has seen which mails are still its own.
 LOOKED = "in data_sent, after it looked"
@@ -91,7 +91,7 @@ def arm(point: str, nth: int, number: int) -> None:
 
     @functools.wraps(original)
     def wrapped(*args: Any, **values: Any) -> Any:
-        here = name != "_write" or args[2] == "message"
+        here = (name != "_write" or args[2] == "message") and (name != "_settle" or args[0].unnoted)
         if here and side == "before":
             come_by()
         found = original(*args, **values)
@@ -103,7 +103,7 @@ def arm(point: str, nth: int, number: int) -> None:
 
 
 def _looked(come_by: Callable[[], None], _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-    if " ".join(statement.split()).startswith("SELECT delivery.id, delivery.sent_sha256 FROM"):
+    if " ".join(statement.split()).startswith("SELECT delivery.id, delivery.sent_sha256,"):
         come_by()
 
 
@@ -139,9 +139,7 @@ def _child(app: Flask, order: Order) -> None:
 
 def _all_sent(app: Flask, now: dt.datetime) -> bool:
     with app.app_context(), db.reading(), db.new_session(db.engine()) as session:
-        waiting = session.scalar(
-            select(func.count()).select_from(Delivery).where(deliveries.waiting(now))
-        )
+        waiting = session.scalar(select(func.count()).select_from(Delivery).where(deliveries.waiting(now)))
         return digests.owed(session, now=now)[0] == 0 and not waiting
 
 

@@ -370,7 +370,9 @@ def cancel_told_by_the_next(session: Session, *conditions: ColumnElement[bool], 
 
 
 def _told_by_the_next() -> ColumnElement[bool]:
-    begins = Subscriber.seen_seq <= Delivery.from_seq  # Not true of mails that tell nothing: there it is NULL.
+    begins = (
+        Subscriber.seen_seq <= Delivery.from_seq
+    )  # Not true of mails that tell nothing: there it is NULL.
     return exists().where(Subscriber.id == Delivery.subscriber_id, begins)
 
 
