@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format demo bench lock
 export UV_PYTHON_DOWNLOADS := never
+# Where this is set, every process compiles the program and its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3.11
 BIN := .venv/bin
 

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.orm import Session
+from werkzeug.routing import Rule
 
 from tests import factories
 from tests.s3 import S3, s3_server
@@ -44,6 +46,26 @@ def _sharing_engine(url: str, **values: Any) -> Engine:
 
 
 db.create_engine = _sharing_engine  # type: ignore[assignment]
+
+# And every app would compile every address anew, a third of the time of a test with an app.
+_compile_builder = Rule._compile_builder
+_builders: dict[Any, Any] = {}
+
+
+def _building_once(rule: Rule, append_unknown: bool = True) -> Any:
+    if rule.defaults:
+        return _compile_builder(rule, append_unknown)
+    key = (rule.rule, tuple(rule._trace), append_unknown)
+    if key not in _builders:
+        _builders[key] = _compile_builder(rule, append_unknown)
+    return _builders[key]
+
+
+Rule._compile_builder = _building_once  # type: ignore[method-assign]
+
+# The processes that tests start would compile the program anew each time, which takes longer than what they do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 NOW = dt.datetime(2026, 11, 22, 12, 30, tzinfo=dt.UTC)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import authenticator
 from tests.browser.conftest import Tracker
-from tests.browser.keyboard import Person
+from tests.browser.keyboard import COLOURS, Person
 from tracker.services import findings
 
 pytestmark = pytest.mark.browser
@@ -62,8 +62,13 @@ def invite(admin: Person, email: str, name: str, role: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["light"])
 def test_a_loaded_draft_becomes_a_published_finding_and_one_digest(
-    scheme: str, tracker: Tracker, new_page: Callable[..., Any]
+    database: str,
+    scheme: str,
+    tracker: Tracker,
+    new_page: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Person, "looks", database == "sqlite")
     admin, reader = Person(new_page(color_scheme="dark")), Person(new_page())
     monitor, reviewer = Person(new_page()), Person(new_page(color_scheme="dark"))
 
@@ -159,9 +164,12 @@ def link_in(mail: str, path: str) -> str:
     return found.group(1)
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_public_page_is_accessible(scheme: str, tracker: Tracker, new_page: Callable[..., Any]) -> None:
     person = Person(new_page(color_scheme=scheme))
+    if scheme == "dark":
+        person.rules = COLOURS
     for address in (
         "/", "/method", "/changes", "/ledger", "/digests", "/follow", "/follow/mailbox", "/sign-in", "/evidence/49", "/nothing-here",
         "/reports/ohchr-xuar-2022", "/reports/ohchr-xuar-2022/151-iii", "/reports/ohchr-xuar-2022/153",
@@ -169,6 +177,29 @@ def test_every_public_page_is_accessible(scheme: str, tracker: Tracker, new_page
         person.open(address).check()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("<p style='color: #ddd'>Pale</p>", "color-contrast"),
+        ("<a href='/' style='display: inline-block; font-size: 4px'>a</a>" * 3, "target-size"),
+        ("<input>", "label"),
+        ("<table style='width: 600px'><tr><td>Wide</table>", "320 pixels"),
+        (
+            "<style>[dir=rtl] p { color: #ddd }</style><p>Pale where it is read from right to left</p>",
+            "rtl: color-contrast",
+        ),
+    ],
+)
+def test_the_look_at_a_page_sees_what_is_wrong(chromium: Any, wrong: str, named: str) -> None:
+    with chromium.new_page() as page:
+        page.set_content(
+            f"<!doctype html><html lang=en><title>A page</title><main><h1>A page</h1>{wrong}</main>"
+        )
+        with pytest.raises(AssertionError, match=named):
+            Person(page).check()
+
+
+@pytest.mark.only("sqlite")
 def test_pages_load_nothing_from_elsewhere_and_set_no_cookie(
     tracker: Tracker, new_page: Callable[..., Any]
 ) -> None:

@@ -149,6 +149,8 @@ def test_people_who_go_on_sealing_lose_nothing(
                     made.append(piece.id)
             except Exception as error:  # noqa: BLE001 - told at the end.
                 failures.append(error)
+            # As fast as they can, three threads would make more than the rotation rewraps, and it would not end.
+            stop.wait(0.02)
 
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:

@@ -92,8 +92,9 @@ def check_every_field(kind: str, record: Record, as_somebody: As, client: Client
     for who, address, number in forms_of(record, as_somebody, client, make):
         form = who.get(address).forms[number]
         assert form["method"] == "post", address
-        names = list(dict.fromkeys(name for name, _ in form["fields"]))
-        for name in [*names, "decision", "targets", "evidence_ids", "act", "version", "visibility", "role"]:
+        names = [name for name, _ in form["fields"]]
+        others = ["decision", "targets", "evidence_ids", "act", "version", "visibility", "role"]
+        for name in dict.fromkeys([*names, *others]):
             if name == "form_token":
                 continue
             data = {key: old for key, old in form["fields"] if key != name} | {
