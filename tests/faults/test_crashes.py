@@ -24,8 +24,8 @@ from tracker.config import Config
 from tracker.dispatch import Round
 from tracker.keyring import Keyring
 from tracker.models import Delivery, Digest, Report, Subscriber
-from tracker.services import subscriptions
-from tracker.vocabulary import DeliveryState, EntryKind, SubscriberState
+from tracker.services import issues, subscriptions
+from tracker.vocabulary import DeliveryState, EntryKind, Role, SubscriberState
 
 ROOT = Path(__file__).resolve().parents[2]
 SEVEN = dt.datetime(2026, 11, 23, 7, 0, tzinfo=dt.UTC)
@@ -188,8 +188,15 @@ def test_an_address_refused_for_good_is_not_written_to_again(
 
 
 def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
-    app: Flask, inbox: Inbox, session: Session, keys: Keyring, config: Config, now: dt.datetime
+    app: Flask,
+    inbox: Inbox,
+    session: Session,
+    make: Factory,
+    keys: Keyring,
+    config: Config,
+    now: dt.datetime,
 ) -> None:
+    ada = make.account(Role.ADMIN, password_hash="x")
     for number in range(7):
         follower(session, keys, config, now, f"r{number}@arvenia.example").seen_seq = 0
     session.commit()
@@ -202,7 +209,12 @@ def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
     assert [entry["event"] for entry in log if entry["log_level"] == "error"] == ["relay-refuses-our-mails"]
     assert "@" not in str(log)
     inbox.answers.clear()
-    assert jobs.tick(app, SEVEN + 2 * MINUTE)["sent"] == 8
+    assert jobs.tick(app, SEVEN + 2 * MINUTE)["sent"] == 0
+    session.rollback()
+    [held] = issues.held(session)
+    issues.release(session, held, account=ada, needed=1, now=SEVEN + 3 * MINUTE)
+    session.commit()
+    assert jobs.tick(app, SEVEN + 4 * MINUTE)["sent"] == 8
 
 
 def test_a_relay_that_is_down_costs_time_and_nothing_else(
