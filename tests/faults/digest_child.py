@@ -139,9 +139,7 @@ def _child(app: Flask, order: Order) -> None:
 
 def _all_sent(app: Flask, now: dt.datetime) -> bool:
     with app.app_context(), db.reading(), db.new_session(db.engine()) as session:
-        waiting = session.scalar(
-            select(func.count()).select_from(Delivery).where(deliveries.waiting(now))
-        )
+        waiting = session.scalar(select(func.count()).select_from(Delivery).where(deliveries.waiting(now)))
         return digests.owed(session, now=now)[0] == 0 and not waiting
 
 

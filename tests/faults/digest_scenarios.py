@@ -253,12 +253,23 @@ def lost_twice(world: World) -> Script:
 
 def mid_session(_: World) -> Script:
     bye = "421 4.3.2 going down"
-    return Script().on("MAIL", bye, after=9).on("RCPT", bye, after=20).on("DATA", bye, after=25).on("dot", bye, after=31)
+    return (
+        Script()
+        .on("MAIL", bye, after=9)
+        .on("RCPT", bye, after=20)
+        .on("DATA", bye, after=25)
+        .on("dot", bye, after=31)
+    )
 
 
 def no_room(_: World) -> Script:
     full = "452 4.3.1 no room"
-    return Script().on("MAIL", full, times=5).on("RCPT", full, times=5, after=3).on("dot", full, times=5, after=5)
+    return (
+        Script()
+        .on("MAIL", full, times=5)
+        .on("RCPT", full, times=5, after=3)
+        .on("dot", full, times=5, after=5)
+    )
 
 
 def slow(_: World) -> Script:

@@ -49,7 +49,17 @@ def main(databases: list[str], count: int, only: str) -> list[str]:
                     continue
                 row = play(place, scenario)
                 print(line(row), flush=True)
-                for name in ("due", "accepted", "people", "lost", "doubled", "ambiguous", "uncertain", "refused", "seconds"):
+                for name in (
+                    "due",
+                    "accepted",
+                    "people",
+                    "lost",
+                    "doubled",
+                    "ambiguous",
+                    "uncertain",
+                    "refused",
+                    "seconds",
+                ):
                     setattr(total, name, getattr(total, name) + getattr(row, name))
                 total.same = total.same and row.same
                 wrong += [f"{database}, {row.name}: {what}" for what in row.wrong]

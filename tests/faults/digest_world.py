@@ -109,13 +109,17 @@ class Children:
 class World:
     """See the module. Make one with `world`."""
 
-    def __init__(self, environ: dict[str, str], app: Flask, keys: Keyring, children: Children, count: int) -> None:
+    def __init__(
+        self, environ: dict[str, str], app: Flask, keys: Keyring, children: Children, count: int
+    ) -> None:
         self.environ, self.app, self.keys, self.children = environ, app, keys, children
         self.engine = app.extensions["engine"]
         self.now = BEGIN
         self.day = -1
         self.number = 0
-        self.published: dict[int, list[int]] = defaultdict(list)  # By day: the numbers; number n is about place n % 3.
+        self.published: dict[int, list[int]] = defaultdict(
+            list
+        )  # By day: the numbers; number n is about place n % 3.
         self.told: dict[int, list[int]] = defaultdict(list)  # By person: what stood in their digests.
         self.unsure: dict[int, set[int]] = defaultdict(set)  # By person: what may have been told.
         self.gone: dict[int, bool] = {}  # Who left: whether nothing had been claimed for them then.
@@ -141,7 +145,9 @@ class World:
         if len(places) == 1:
             about = report.recommendations[min(places)]
             follows = (Followed(Scope.RECOMMENDATION, report_id=None, recommendation_id=about.id),)
-        choices = Choices(DAILY, follows, disclosure=(Disclosure.TITLES if number % 6 == 5 else Disclosure.FULL))
+        choices = Choices(
+            DAILY, follows, disclosure=(Disclosure.TITLES if number % 6 == 5 else Disclosure.FULL)
+        )
         address = f"r{number}@d{number % 7}.arvenia.example"
         person = follower(session, self.keys, self.app.extensions["settings"], BEGIN, address, choices)
         return Person(person.id, address, places)
@@ -187,7 +193,9 @@ class World:
     def waiting(self) -> int:
         """How many digests and mails are owed."""
         with self.session() as session:
-            owed = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state.in_(_ON_ITS_WAY)))
+            owed = session.scalar(
+                select(func.count()).select_from(Delivery).where(Delivery.state.in_(_ON_ITS_WAY))
+            )
             return digests.owed(session, now=self.now)[0] + (owed or 0)
 
     def leave(self, person: Person) -> None:
@@ -197,14 +205,18 @@ class World:
             session.commit()
         with self.session() as session:
             states = session.scalars(
-                select(Delivery.state).where(Delivery.subscriber_id == person.id, Delivery.period == period(self.day))
+                select(Delivery.state).where(
+                    Delivery.subscriber_id == person.id, Delivery.period == period(self.day)
+                )
             ).all()
             self.gone[person.id] = all(state is DeliveryState.CANCELLED for state in states)
 
     def members(self) -> list[Person]:
         """Who follows now."""
         with self.session() as session:
-            there = set(session.scalars(select(Subscriber.id).where(Subscriber.state == SubscriberState.CONFIRMED)))
+            there = set(
+                session.scalars(select(Subscriber.id).where(Subscriber.state == SubscriberState.CONFIRMED))
+            )
         return [one for one in self.people if one.id in there]
 
     # What is looked at

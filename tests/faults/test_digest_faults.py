@@ -95,9 +95,13 @@ def test_the_look_sees_what_was_lost_doubled_or_changed(
     assert "1 doubled, 0 ambiguous" in seen(first, first)
     other = dataclasses.replace(first, message=first.message + b"x\r\n")
     assert any("copies differ" in one for one in seen(first, other))
-    more = dataclasses.replace(first, message=first.message.replace(b"text/html", b"/evidence/1 text/html", 1))
+    more = dataclasses.replace(
+        first, message=first.message.replace(b"text/html", b"/evidence/1 text/html", 1)
+    )
     assert any("told" in one for one in seen(more))
-    stranger = dataclasses.replace(first, message=first.message.replace(b"Message-ID: <", b"Message-ID: <0", 1))
+    stranger = dataclasses.replace(
+        first, message=first.message.replace(b"Message-ID: <", b"Message-ID: <0", 1)
+    )
     assert any("of no delivery" in one for one in seen(first, stranger))
     place.told.clear()
     place.told.update(before)
