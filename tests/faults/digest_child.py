@@ -181,15 +181,17 @@ def _wait(pid: int) -> str:
 
 def main() -> None:
     logs.init("info")  # To stderr: our answers go to stdout.
-    app: Flask | None = None
+    apps: dict[str, Flask] = {}
     for line in sys.stdin:
         said = json.loads(line)
         if "wait" in said:
             answer = _wait(said["wait"])
         else:
             order = Order(**said)
-            app = app or _app(order.environ)
-            answer = str(_fork(app, order))
+            database = order.environ["TRACKER_DATABASE_URL"]
+            if database not in apps:
+                apps[database] = _app(order.environ)
+            answer = str(_fork(apps[database], order))
         print(answer, flush=True)
 
 

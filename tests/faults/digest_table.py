@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 
 from tests.faults.digest_scenarios import SCENARIOS, play
-from tests.faults.digest_world import Row, world
+from tests.faults.digest_world import Children, Row, world
 from tracker import logs
 
-_HEAD = ["scenario", "owed to", "accepted", "people", "lost", "doubled", "ambiguous", "same bytes", "uncertain", "s"]  # fmt: skip
+_HEAD = ["scenario", "owed to", "accepted", "people", "lost", "doubled", "ambiguous", "same bytes", "uncertain", "refused or left", "s"]  # fmt: skip
 
 
 def line(row: Row) -> str:
@@ -29,6 +30,7 @@ def line(row: Row) -> str:
         row.ambiguous,
         "yes" if row.same else "NO",
         row.uncertain,
+        row.refused,
         f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(map(str, cells))} |"
@@ -39,9 +41,9 @@ def main(databases: list[str], count: int, only: str) -> list[str]:
     wrong: list[str] = []
     for database in databases:
         print(f"\n{database}, {count} subscribers:\n")
-        print(f"| {' | '.join(_HEAD)} |\n|---|{'--:|' * 6}---|--:|--:|", flush=True)
+        print(f"| {' | '.join(_HEAD)} |\n|---|{'--:|' * 6}---|--:|--:|--:|", flush=True)
         total = Row("**all**")
-        with world(database, count) as place:
+        with closing(Children()) as children, world(database, count, children) as place:
             for scenario in SCENARIOS:
                 if scenario.only not in (None, database) or only not in scenario.name:
                     continue
@@ -55,6 +57,7 @@ def main(databases: list[str], count: int, only: str) -> list[str]:
                     "doubled",
                     "ambiguous",
                     "uncertain",
+                    "refused",
                     "seconds",
                 ):
                     setattr(total, name, getattr(total, name) + getattr(row, name))

@@ -196,6 +196,7 @@ def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
     now: dt.datetime,
     make: Factory,
 ) -> None:
+    ada = make.account(Role.ADMIN, password_hash="x")
     for number in range(7):
         follower(session, keys, config, now, f"r{number}@arvenia.example").seen_seq = 0
     session.commit()
@@ -212,7 +213,7 @@ def test_a_relay_that_refuses_us_is_left_alone_after_five_and_drops_nobody(
     assert jobs.tick(app, SEVEN + 2 * MINUTE)["sent"] == 0
     issue = session.scalars(select(Issue)).one()
     assert (issue.state, issue.held_because) == (IssueState.HELD, HoldReason.REFUSED)
-    issues.release(session, issue, account=make.account(Role.ADMIN, password_hash="x"), needed=1, now=SEVEN)
+    issues.release(session, issue, account=ada, needed=1, now=SEVEN)
     session.commit()
     assert jobs.tick(app, SEVEN + 10 * MINUTE)["sent"] == 8
 

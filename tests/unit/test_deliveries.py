@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from tests import mailing
 from tests.mail import follower
 from tracker import db
 from tracker.config import Config
@@ -152,6 +153,32 @@ def test_it_is_tried_again_later_and_later_for_three_days(
     assert set(pauses[6:]) == {240}
     assert dt.timedelta(hours=72) <= now - start < dt.timedelta(hours=76)
     assert look(session).message_sealed is None
+
+
+def test_when_a_mail_is_given_up_the_next_digest_tells_all_that_came_after_it(
+    session: Session, reader: Subscriber, now: dt.datetime
+) -> None:
+    reader.seen_seq = 9
+    rows, senders = [], []
+    for from_seq in (2, 4, 6):
+        created_at = now - deliveries.GIVE_UP_AFTER if from_seq == 2 else now
+        rows.append(mailing.mail(session, now, subscriber=reader, from_seq=from_seq, created_at=created_at))
+        senders.append(held(session, now))
+    waiting = mailing.mail(session, now, subscriber=reader, from_seq=8)
+    old, noting, failing = senders
+
+    deliveries.retry(session, old.lease_owner, old.id, answer="451 RCPT", now=now)
+    session.commit()
+    session.expire_all()
+    assert (reader.seen_seq, rows[0].state) == (2, DeliveryState.EXPIRED)
+    assert waiting.state is DeliveryState.CANCELLED
+
+    # What other senders had in their hands.
+    assert not note(session, noting, now)
+    deliveries.retry(session, failing.lease_owner, failing.id, answer="451 RCPT", now=now)
+    session.commit()
+    session.expire_all()
+    assert {rows[1].state, rows[2].state} == {DeliveryState.CANCELLED}
 
 
 def test_a_refused_address_gets_nothing_more_until_it_asks_anew(

@@ -173,6 +173,21 @@ def test_what_is_discarded_is_not_sent_and_told_by_the_next_digest(
     assert issues.open_issue(session, config_hold="two", now=now).id != held.id
 
 
+def test_a_later_digest_that_waits_is_told_by_the_next_one_too(
+    session: Session, held: Issue, ada: Account, now: dt.datetime
+) -> None:
+    told = reader(session, now, seen_seq=9)
+    mail(session, now, subscriber=told, issue=held, from_seq=4)
+    earlier = mail(session, now, subscriber=told, from_seq=2)
+    later = mail(session, now, subscriber=told, from_seq=6)
+
+    assert issues.discard(session, held, account=ada, now=now) == 2
+    session.expire_all()
+
+    assert (earlier.state, later.state) == (DeliveryState.PENDING, DeliveryState.CANCELLED)
+    assert told.seen_seq == 4
+
+
 def test_a_mail_that_was_being_sent_when_its_issue_was_discarded_is_cancelled_later(
     session: Session, held: Issue, ada: Account, now: dt.datetime
 ) -> None:
