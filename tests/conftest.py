@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.orm import Session
 from werkzeug.routing import Rule
 
-from tests import factories
+from tests import databases, factories
 from tests.s3 import S3, s3_server
 from tracker import config as settings
 from tracker import db, keyring
@@ -125,7 +126,7 @@ def postgresql() -> Iterator[str]:
         [binaries / "initdb", "-D", data, "-U", "tracker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
         **quiet,
     )
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200"
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c autovacuum=off -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB -c checkpoint_timeout=1h -c max_connections=200"
     subprocess.run(
         [binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"], **quiet
     )
@@ -149,21 +150,22 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_server: str) -> str:
-    """The name of a migrated, empty database to copy."""
-    with _administrator(postgresql_server) as connection:
-        connection.execute(text("CREATE DATABASE template_tracker"))
-    engine = db.make_engine(_postgresql_url(postgresql_server, "template_tracker"))
-    db.upgrade(engine)
-    engine.dispose()
-    return "template_tracker"
-
-
-@pytest.fixture(scope="session")
 def postgresql_administrator(postgresql_server: str) -> Iterator[Any]:
     """One connection that makes and drops the databases of all tests."""
     with _administrator(postgresql_server) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def postgresql_pool(postgresql_server: str, postgresql_administrator: Any) -> databases.Pool:
+    """Migrated, empty databases."""
+    postgresql_administrator.execute(text("CREATE DATABASE template_tracker"))
+    engine = db.make_engine(_postgresql_url(postgresql_server, "template_tracker"))
+    db.upgrade(engine)
+    definitions = databases.keep_aside(engine)
+    engine.dispose()
+    url = partial(_postgresql_url, postgresql_server)
+    return databases.Pool(url, postgresql_administrator, "template_tracker", definitions)
 
 
 @pytest.fixture
@@ -172,7 +174,10 @@ def empty_database(request: pytest.FixtureRequest, database: str, tmp_path: Path
     if database == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.db'}"
     else:
-        yield from _postgresql_copy(request, "template0")
+        administrator = request.getfixturevalue("postgresql_administrator")
+        name = databases.make(administrator, "template0")
+        yield _postgresql_url(request.getfixturevalue("postgresql_server"), name)
+        databases.drop(administrator, name)
 
 
 @pytest.fixture
@@ -189,16 +194,7 @@ def database_url(request: pytest.FixtureRequest, database: str, tmp_path: Path) 
         shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
         yield f"sqlite:///{path}"
     else:
-        yield from _postgresql_copy(request, request.getfixturevalue("migrated_postgresql"))
-
-
-def _postgresql_copy(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
-    server = request.getfixturevalue("postgresql_server")
-    connection = request.getfixturevalue("postgresql_administrator")
-    name = f"test_{os.urandom(6).hex()}"
-    connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield _postgresql_url(server, name)
-    connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        yield from request.getfixturevalue("postgresql_pool").lend()
 
 
 def _postgresql_url(server: str, name: str) -> str:

@@ -95,8 +95,10 @@ class Children:
 
     def close(self) -> None:
         assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
         self._nursery.stdin.close()
         self._nursery.wait(30)
+        self._nursery.stdout.close()
 
     def _ask(self, what: dict[str, object]) -> str:
         assert self._nursery.stdin is not None
@@ -117,9 +119,8 @@ class World:
         self.now = BEGIN
         self.day = -1
         self.number = 0
-        self.published: dict[int, list[int]] = defaultdict(
-            list
-        )  # By day: the numbers; number n is about place n % 3.
+        # By day: the numbers; number n is about place n % 3.
+        self.published: dict[int, list[int]] = defaultdict(list)
         self.told: dict[int, list[int]] = defaultdict(list)  # By person: what stood in their digests.
         self.unsure: dict[int, set[int]] = defaultdict(set)  # By person: what may have been told.
         self.gone: dict[int, bool] = {}  # Who left: whether nothing had been claimed for them then.

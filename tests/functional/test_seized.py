@@ -144,7 +144,7 @@ def test_nothing_on_the_server_yields_who_a_source_is(
     for line in lines:
         for context in (line.place.bound().decode(), "", "source_record"):
             with pytest.raises(ValueError, match="does not open"):
-                keys.unseal(line.sealed, context)
+                keys.mailer.unseal(line.sealed, context)
         for candidate in _keys_of_the_server(config, keys):
             with pytest.raises(Damaged):
                 sealed_file.unseal(line, candidate)

@@ -16,7 +16,7 @@ def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     made = keyring.create(tmp_path / "keys")
     first = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
 
-    assert sorted(made) == sorted(keyring.FILES)
+    assert sorted(made) == sorted([*keyring.FILES, *keyring.MAILER_FILES])
     assert keyring.create(tmp_path / "keys") == []
     assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == first
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
@@ -28,19 +28,21 @@ def test_two_first_starts_at_once_agree_on_the_keys(tmp_path: Path) -> None:
         list(pool.map(lambda _: keyring.create(tmp_path / "keys"), range(8)))
 
     keys = keyring.load(tmp_path / "keys")
-    assert keys.unseal(keys.seal(b"x", "here"), "here") == b"x"
-    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == sorted(keyring.FILES)
+    assert keys.mailer.unseal(keys.seal(b"x", "here"), "here") == b"x"
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == sorted(
+        [*keyring.FILES, *keyring.MAILER_FILES]
+    )
 
 
 def test_what_was_sealed_opens_in_its_own_place_only(keys: Keyring) -> None:
     sealed = keys.seal(b"vera@arvenia.example", "subscriber.address/1")
 
     assert b"vera" not in sealed
-    assert keys.unseal(sealed, "subscriber.address/1") == b"vera@arvenia.example"
+    assert keys.mailer.unseal(sealed, "subscriber.address/1") == b"vera@arvenia.example"
     with pytest.raises(ValueError, match="does not open"):
-        keys.unseal(sealed, "subscriber.address/2")
+        keys.mailer.unseal(sealed, "subscriber.address/2")
     with pytest.raises(ValueError, match="does not open"):
-        keys.unseal(sealed[:-1] + bytes([sealed[-1] ^ 1]), "subscriber.address/1")
+        keys.mailer.unseal(sealed[:-1] + bytes([sealed[-1] ^ 1]), "subscriber.address/1")
 
 
 def test_keys_of_different_purposes_have_nothing_in_common(keys: Keyring) -> None:
