@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-#: Rows that are deleted stay in the files; after so many tests a fresh database is faster.
-_USES = 60
+#: Rows that are deleted stay in the files; after so many of them a fresh database is faster.
+_DELETED = 5000
 
 #: Everything that a migration or a test could do to the tables, as one hash.
 _DEFINITIONS = text(
@@ -52,16 +52,19 @@ _KEEP_ASIDE = text(
 
 _EMPTY = text(
     """
-    DO $$ DECLARE one text; BEGIN
+    DO $$ DECLARE one text; few int; deleted int := 0; BEGIN
         SET LOCAL session_replication_role = replica;
         FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
             EXECUTE format('DELETE FROM public.%I', one);
+            GET DIAGNOSTICS few = ROW_COUNT;
+            deleted := deleted + few;
         END LOOP;
         FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'pristine' LOOP
             EXECUTE format('INSERT INTO public.%I OVERRIDING SYSTEM VALUE TABLE pristine.%I', one, one);
         END LOOP;
         PERFORM setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
             FROM pg_sequences WHERE last_value IS NOT NULL;
+        PERFORM set_config('tests.deleted', deleted::text, true);
     END $$
     """
 )
@@ -90,14 +93,16 @@ class Pool:
 
     def lend(self) -> Iterator[str]:
         """The address of a database as the migrations leave it, for as long as a test takes."""
-        name, uses = self.free.pop() if self.free else (make(self.administrator, self.template), 0)
+        name, deleted = self.free.pop() if self.free else (make(self.administrator, self.template), 0)
         yield self.url(name)
-        if uses < _USES and self._empty(name):
-            self.free.append((name, uses + 1))
+        deleted += self._empty(name)
+        if deleted < _DELETED:
+            self.free.append((name, deleted))
         else:
             drop(self.administrator, name)
 
-    def _empty(self, name: str) -> bool:
+    def _empty(self, name: str) -> int:
+        """How many rows were deleted; `_DELETED` if it cannot be used again."""
         self.administrator.execute(
             text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
             {"name": name},
@@ -106,11 +111,11 @@ class Pool:
         try:
             with engine.begin() as connection:
                 if connection.execute(_DEFINITIONS).scalar_one() != self.definitions:
-                    return False
+                    return _DELETED
                 connection.execute(_EMPTY)
-            return True
+                return int(connection.execute(text("SELECT current_setting('tests.deleted')")).scalar_one())
         except DBAPIError:
-            return False
+            return _DELETED
 
 
 def make(administrator: Connection, template: str) -> str:
