@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 #: So many mails, and what leaves in so many seconds, stand in one transaction and, at worst, in doubt together.
 MOST_AT_ONCE, _SECONDS_AT_ONCE = 100, 0.2
 #: So many are claimed together, for so many seconds; what was not begun by then is laid back.
-_MOST_CLAIMED, _SECONDS_PER_CLAIM = 320, 60
+_MOST_CLAIMED, _SECONDS_PER_CLAIM = 400, 60
 #: So many are composed in one transaction.
 _MOST_KEPT = 1000
 #: With fewer mails than this waiting for each of them, further connections are not worth opening.

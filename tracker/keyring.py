@@ -65,9 +65,7 @@ class MailerKeys:
 
     def keyed_hash(self, purpose: str, text: str) -> str:
         """A hex HMAC-SHA256 under the purpose's key: finds a thing again without keeping it."""
-        return hmac.new(
-            _derived(self._secret, f"mailer/{purpose}"), text.encode(), hashlib.sha256
-        ).hexdigest()
+        return hmac.digest(_derived(self._secret, f"mailer/{purpose}"), text.encode(), "sha256").hex()
 
     def lock(self, plain: bytes, context: str) -> bytes:
         """Encrypt for later (AES-256-GCM). `context` (table, column, row) is bound in: swapped rows do not open."""
@@ -103,7 +101,7 @@ class Keyring:
 
     def keyed_hash(self, purpose: str, text: str) -> str:
         """A hex HMAC-SHA256 under the purpose's key: finds a thing again without keeping it."""
-        return hmac.new(self.derive(purpose), text.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self.derive(purpose), text.encode(), "sha256").hex()
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Encrypt to the mailer. `context` (table, column, row) is bound in: swapped rows do not open."""

@@ -234,7 +234,7 @@ def make(
         ("From", sender),
         ("To", recipient),
         ("Subject", subject),
-        ("Date", format_datetime(composed_at)),
+        ("Date", _date(composed_at)),
         ("Message-ID", message_id),
         ("Auto-Submitted", "auto-generated"),
         ("Precedence", "bulk"),
@@ -243,6 +243,7 @@ def make(
     ]
     boundary = f"=_{message_id[1:25]}"
     entity = [Lines(f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'.encode())]
+    before = b""
     found = hashlib.sha256(repr((body.pieces, outer)).encode())
     for kind, lines, own in (("plain", shared[0], body.own.text), ("html", shared[1], body.own.html)):
         head = (
@@ -253,9 +254,15 @@ def make(
             own.decode().replace(_MANAGE, links.manage_url).replace(_LEAVE, links.leave_url)
         )
         found.update(head + words_of_one)
-        entity += [Lines(head), lines, Lines(words_of_one)]
-    entity.append(Lines(f"\r\n--{boundary}--\r\n".encode()))
+        entity += [Lines(before + head), lines]
+        before = words_of_one
+    entity.append(Lines(before + f"\r\n--{boundary}--\r\n".encode()))
     return Made(outer, entity, found.hexdigest())
+
+
+@lru_cache(maxsize=64)
+def _date(moment: dt.datetime) -> str:
+    return format_datetime(moment)
 
 
 @lru_cache(maxsize=64)

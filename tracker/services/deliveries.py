@@ -12,7 +12,7 @@ import datetime as dt
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, bindparam, exists, or_, select, update
 from sqlalchemy.orm import Session
@@ -38,8 +38,7 @@ class Mail:
     content: bytes
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A delivery that this process holds, with what is needed to send it."""
 
     id: int
@@ -168,7 +167,7 @@ def claim(session: Session, *, most: int, now: dt.datetime) -> list[Claimed]:
         attempts=Delivery.attempts + 1,
     )
     rows = session.execute(
-        select(
+        select(  # In the order of the fields of Claimed.
             Delivery.id,
             Delivery.kind,
             Delivery.digest_id,
@@ -192,7 +191,7 @@ def claim(session: Session, *, most: int, now: dt.datetime) -> list[Claimed]:
         .where(Delivery.lease_owner == owner)
         .order_by(Delivery.due_at, Delivery.message_id)
     )
-    return [Claimed(**row._mapping) for row in rows]
+    return [Claimed._make(row) for row in rows]
 
 
 def data_sent(session: Session, batch: Sequence[Ready], *, now: dt.datetime) -> set[int]:
