@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -241,6 +242,13 @@ def session(database_url: str, keys: keyring.Keyring) -> Iterator[Session]:
     with db.new_session(engine) as session:
         yield session
     engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def logs_end_with_the_test() -> Iterator[None]:
+    """Whoever sets up the log in a test gives it that test's stderr, which is closed for the next one."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

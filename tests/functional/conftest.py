@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
@@ -203,7 +202,7 @@ def fresh(session: Session) -> Session:
 
 
 @pytest.fixture
-def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`run("ledger", "verify", code=1)`: a command, against the test's database."""
     monkeypatch.setenv("TRACKER_DATA_DIR", str(config.data_dir))
     monkeypatch.setenv("TRACKER_BASE_URL", config.base_url)
@@ -214,6 +213,4 @@ def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         assert done.exit_code == code, done.output + repr(done.exception)
         return done
 
-    yield run
-    # A command logs to its own stderr, which is closed by now: the next test's log lines must not go there.
-    structlog.reset_defaults()
+    return run
