@@ -83,12 +83,10 @@ class Pool:
     def __init__(
         self, url: Callable[[str], str], administrator: Connection, template: str, definitions: str
     ) -> None:
-        self.url, self.administrator, self.template, self.definitions = (
-            url,
-            administrator,
-            template,
-            definitions,
-        )
+        self.url = url
+        self.administrator = administrator
+        self.template = template
+        self.definitions = definitions
         self.free: list[tuple[str, int]] = []
 
     def lend(self) -> Iterator[str]:

@@ -262,7 +262,8 @@ def make(
 
 @lru_cache(maxsize=64)
 def _date(moment: dt.datetime) -> str:
-    return format_datetime(moment)
+    # In UTC always: equal moments of two zones are one key of the cache, and must not get each other's text by chance.
+    return format_datetime(moment.astimezone(dt.UTC))
 
 
 @lru_cache(maxsize=64)
